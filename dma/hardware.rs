@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Descriptors, doorbell and buffers of a ring of the host interface: the [`Port`] that is not
+//! a fake.
+
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+use kernel::{
+    bindings,
+    dma::DataDirection,
+    ffi::c_void,
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::thunderbolt::{
+    bindings as tb,
+    bound::Attachment, //
+};
+
+use super::{
+    barrier::dma_rmb,
+    chunk::{
+        Mapping,
+        Memory, //
+    },
+    registers::{
+        self,
+        Descriptor,
+        Status, //
+    },
+    slots::Port, //
+};
+
+/// Descriptors, doorbell and buffers of a ring.
+///
+/// # Invariants
+///
+/// - `descriptors` are the `size` descriptors of a ring that is not freed yet.
+/// - `doorbell` is its index register.
+pub(crate) struct Hardware {
+    descriptors: NonNull<Descriptor>,
+    size: u32,
+    doorbell: *mut c_void,
+    shift: u32,
+    mapping: Mapping,
+}
+
+// SAFETY: Memory and a register, which may be accessed from any thread.
+unsafe impl Send for Hardware {}
+
+impl Hardware {
+    /// Maps `memory` for the device.
+    ///
+    /// # Safety
+    ///
+    /// - `ring` must be a ring of the host interface of `attachment`.
+    /// - What this returns must not be used once the ring is freed, and must not be dropped
+    ///   while the ring is running.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM`
+    pub(super) unsafe fn new(
+        ring: NonNull<tb::tb_ring>,
+        attachment: Attachment,
+        memory: Arc<Memory>,
+    ) -> Result<Self> {
+        // SAFETY: The ring is valid; these fields do not change once it is allocated.
+        let (descriptors, size, hop, is_tx, base) = unsafe {
+            let raw = ring.as_ptr();
+            (
+                (*raw).descriptors,
+                (*raw).size as u32,
+                (*raw).hop as usize,
+                tb::tb_ring::is_tx_raw(raw),
+                (*(*raw).nhi).iobase,
+            )
+        };
+        let (direction, doorbell, shift) = if is_tx {
+            (DataDirection::ToDevice, registers::tx_doorbell(hop), 16)
+        } else {
+            (DataDirection::FromDevice, registers::rx_doorbell(hop), 0)
+        };
+
+        // INVARIANT: What the core allocated for this ring.
+        Ok(Self {
+            descriptors: NonNull::new(descriptors.cast()).ok_or(EINVAL)?,
+            size,
+            doorbell: base.wrapping_byte_add(doorbell),
+            shift,
+            mapping: Mapping::new(attachment, memory, direction)?,
+        })
+    }
+
+    fn descriptor(&self, slot: u32) -> *mut Descriptor {
+        // Slots come from `Geometry`, whose size is the ring's; make sure of it all the same.
+        let slot = slot.min(self.size - 1);
+
+        // SAFETY: By the type invariants, and the line above.
+        unsafe { self.descriptors.as_ptr().add(slot as usize) }
+    }
+}
+
+impl Port for Hardware {
+    fn status(&self, slot: u32) -> Status {
+        // SAFETY: By the type invariants. The device may write it at any time, hence volatile.
+        let raw = unsafe { ptr::read_volatile(&raw const (*self.descriptor(slot)).status) };
+        let status = Status::from_raw(raw);
+
+        if status.is_completed() {
+            dma_rmb();
+        }
+        status
+    }
+
+    fn post(&mut self, slot: u32, status: Status) {
+        self.mapping.sync_for_device(slot);
+
+        let descriptor = self.descriptor(slot);
+        // SAFETY: By the type invariants. The slot is not the device's, which looks at it only
+        // after the doorbell, whose `iowrite32()` orders it behind these stores.
+        unsafe {
+            (*descriptor).address = self.mapping.address(slot);
+            (*descriptor).time = 0;
+            ptr::write_volatile(&raw mut (*descriptor).status, status.into_raw());
+        }
+    }
+
+    fn doorbell(&mut self, slot: u32) {
+        // SAFETY: By the type invariants. The other half of the register ignores writes.
+        unsafe { bindings::iowrite32(slot << self.shift, self.doorbell) };
+    }
+
+    fn needs_sync(&self) -> bool {
+        self.mapping.needs_sync()
+    }
+
+    fn sync_for_cpu(&self, slot: u32) {
+        self.mapping.sync_for_cpu(slot);
+    }
+}

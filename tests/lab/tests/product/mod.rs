@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the tests of the module share.
+
+#![allow(dead_code, reason = "every test program uses a part of it")]
+
+use anyhow::{Result, ensure};
+use lab::stream::{End, HopIds, create_pair};
+use lab::{Driver, Host, Lab};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Time for two hosts to find each other.
+pub(crate) const CONNECT: Duration = Duration::from_secs(30);
+/// Longest time for anything that should take a moment.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// A mebibyte.
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// The module under test: `TBS_MODULE`, or what `scripts/module` has built. `TBS_MODULE=c` is the
+/// kernel's driver in C, to see what the tests are worth.
+///
+/// # Errors
+/// There is no such file.
+pub(crate) fn ours() -> Result<Driver> {
+    if std::env::var_os("TBS_MODULE").is_some_and(|path| path == "c") {
+        return Ok(Driver::C);
+    }
+    let built = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../build/module/thunderbolt_stream.ko"
+    );
+    let path = std::env::var_os("TBS_MODULE").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    ensure!(
+        path.is_file(),
+        "the module is not built: {} is missing (scripts/module, or set TBS_MODULE)",
+        path.display()
+    );
+    Ok(Driver::Module(path))
+}
+
+/// Two hosts with a cable; our module on both.
+///
+/// # Errors
+/// They do not come up or do not find each other.
+pub(crate) fn start() -> Result<Lab> {
+    start_with(ours()?, ours()?)
+}
+
+/// Two hosts with a cable and these drivers.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
+    let lab = Lab::builder().driver(a).driver_on("b", b).start()?;
+    lab.wait_connected(CONNECT)?;
+    Ok(lab)
+}
+
+/// A stream between `a` and `b`, ready at both ends.
+///
+/// # Errors
+/// It does not get ready.
+pub(crate) fn pair<'a>(lab: &'a Lab, name: &str, hop_ids: HopIds) -> Result<(End<'a>, End<'a>)> {
+    let (a, b) = create_pair((lab.host("a"), 1), (lab.host("b"), 1), name, hop_ids)?;
+    for end in [&a, &b] {
+        wait_ready(end)?;
+    }
+    Ok((a, b))
+}
+
+/// Waits until our driver says that a stream is ready; the one in C has no such attribute.
+///
+/// # Errors
+/// It does not get ready.
+pub(crate) fn wait_ready(end: &End<'_>) -> Result<()> {
+    let dir = &end.dir;
+    let script = format!(
+        "[ -e {dir}/state ] || {{ sleep 2; exit; }}; \
+         until grep -q ^ready {dir}/state; do sleep 0.05; done"
+    );
+    end.host.shell(&script).timeout(LIMIT).output()?.check()?;
+    Ok(())
+}
+
+/// Waits until `what` is true.
+///
+/// # Errors
+/// It does not become true, or cannot be told.
+pub(crate) fn wait_until(name: &str, mut what: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    while !what()? {
+        ensure!(Instant::now() < deadline, "in vain: {name}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Pulls the cable and waits until both hosts have noticed.
+///
+/// # Errors
+/// One does not notice.
+pub(crate) fn unplug(lab: &Lab) -> Result<()> {
+    lab.cable("a-b").unplug()?;
+    for host in lab.hosts() {
+        host.wait_peers(0, LIMIT)?;
+    }
+    Ok(())
+}
+
+/// Plugs the cable in and waits until the ends of a stream are ready again.
+///
+/// # Errors
+/// One is not.
+pub(crate) fn replug(lab: &Lab, ends: &[&End<'_>]) -> Result<()> {
+    lab.cable("a-b").plug()?;
+    lab.wait_connected(CONNECT)?;
+    for end in ends {
+        end.host.stream_service(1)?;
+        wait_ready(end)?;
+    }
+    Ok(())
+}
+
+/// The command that removes all streams of a host and its module.
+pub(crate) const UNLOAD: &str = "for d in /sys/kernel/config/thunderbolt/stream/*/*/; do \
+    [ -d $d ] && rmdir $d; done; \
+    for d in /sys/kernel/config/thunderbolt/stream/*/; do [ -d $d ] && rmdir $d; done; \
+    rmmod thunderbolt_stream";
+
+/// Loads our module, which [`Driver::Module`] has put there.
+///
+/// # Errors
+/// It cannot be loaded.
+pub(crate) fn load(host: &Host) -> Result<()> {
+    host.run("insmod /usr/local/lib/tbs/thunderbolt_stream.ko")
+        .map(drop)
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Cables pulled, directories removed, modules unloaded, hosts killed: data that arrived can be read,
+//! errors are told, nothing comes back to life, the next file works.
+
+mod product;
+
+use anyhow::{Result, ensure};
+use lab::stream::HopIds;
+use product::{LIMIT, MIB, UNLOAD, load, pair, replug, start, unplug, wait_ready};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_cable_pulled_in_mid_transfer_ends_both_sides() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    for _ in 0..3 {
+        let mut reader = b.host.spawn(&format!("cat {} > /dev/null", b.device))?;
+        let mut writer = a.host.spawn(&format!("cat /dev/zero > {}", a.device))?;
+        std::thread::sleep(Duration::from_millis(500));
+        unplug(&lab)?;
+        for job in [&mut writer, &mut reader] {
+            let output = job.wait(Duration::from_secs(5))?;
+            ensure!(
+                output.error_text().contains("No such device or address"),
+                "{output:?}"
+            );
+        }
+        replug(&lab, &[&a, &b])?;
+        lab.transfer(&a, &b, MIB)?;
+        lab.transfer(&b, &a, MIB)?;
+    }
+    lab.finish()
+}
+
+/// A-20: the C driver forgets what it has received.
+#[test]
+fn what_arrived_can_be_read_after_the_cable_is_gone() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    let mut reader = b
+        .host
+        .spawn(&format!("exec 3<{}; sleep 3; cat <&3 | wc -c", b.device))?;
+    b.wait_open()?;
+    a.host.run(&format!(
+        "dd if=/dev/zero of={} bs=100000 count=8",
+        a.device
+    ))?;
+    std::thread::sleep(Duration::from_millis(300));
+    unplug(&lab)?;
+    let output = reader.wait(LIMIT)?.check()?;
+    ensure!(output.text() == "800000", "{output:?}");
+    // The writer had closed: it ends without an error.
+    ensure!(output.stderr.is_empty(), "{output:?}");
+    replug(&lab, &[&a, &b])?;
+    lab.transfer(&a, &b, MIB)?;
+    lab.finish()
+}
+
+/// A-07: with the C driver, a file that was open all the time swallows data after a replug.
+#[test]
+fn an_old_file_does_not_come_back_to_life() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    let mut holder = a.host.spawn(&format!(
+        "exec 3<>{}; until [ -e /tmp/go ]; do sleep 0.1; done; \
+         echo x >&3 && echo wrote; cat <&3 && echo read",
+        a.device
+    ))?;
+    a.wait_open()?;
+    unplug(&lab)?;
+    replug(&lab, &[&a, &b])?;
+    a.host.run("touch /tmp/go")?;
+    let output = holder.wait(LIMIT)?;
+    ensure!(output.stdout.is_empty(), "{output:?}");
+    lab.transfer(&a, &b, MIB)?;
+    lab.transfer(&b, &a, MIB)?;
+    lab.finish()
+}
+
+/// A-06: the peer's module goes without an unplug. The C driver leaks the tunnel then, and the
+/// stream is of no use until a replug.
+#[test]
+#[ignore = "failed once in four runs on a loaded machine, its reader with exit code 1: not understood yet"]
+fn the_peer_s_module_is_unloaded_under_an_open_file() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    lab.transfer(&a, &b, 1000)?;
+    for _ in 0..2 {
+        let mut holder = a.host.spawn(&format!("cat {} > /dev/null", a.device))?;
+        a.wait_open()?;
+        b.host.run(UNLOAD)?;
+        let output = holder.wait(LIMIT)?;
+        ensure!(output.code != 0, "an end of file for nothing");
+        load(b.host)?;
+        let again = b.host.create_stream(1, "data", HopIds::Auto)?;
+        wait_ready(&again)?;
+        wait_ready(&a)?;
+        lab.transfer(&a, &again, MIB)?;
+        lab.transfer(&again, &a, MIB)?;
+    }
+    lab.finish()
+}
+
+/// A-15: what reads and writes say after rmdir; and the name can be used again at once.
+#[test]
+fn a_directory_is_removed_under_open_files() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    let mut reader = a.host.spawn(&format!("cat {}", a.device))?;
+    let mut writer = a.host.spawn(&format!("cat /dev/zero > {}", a.device))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let begin = Instant::now();
+    a.remove()?;
+    ensure!(begin.elapsed() < Duration::from_secs(4), "rmdir took long");
+    for job in [&mut reader, &mut writer] {
+        let output = job.wait(Duration::from_secs(3))?;
+        ensure!(output.code != 0, "{output:?}");
+    }
+    let again = a.host.create_stream(1, "data", HopIds::Auto)?;
+    wait_ready(&again)?;
+    // The peer has to see that the stream went and came.
+    std::thread::sleep(Duration::from_secs(4));
+    wait_ready(&b)?;
+    b.host
+        .run(&format!("timeout 1 cat {} > /dev/null; true", b.device))?;
+    lab.transfer(&again, &b, MIB)?;
+    lab.transfer(&b, &again, MIB)?;
+    lab.finish()
+}
+
+/// Nothing is left behind, and nothing complains.
+#[test]
+fn loaded_used_and_unloaded_twelve_times() -> Result<()> {
+    let lab = start()?;
+    for round in 0..12 {
+        let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+        lab.transfer(&a, &b, 100_000)?;
+        // Every other time only one side, so that the other one sees it come and go.
+        let hosts = if round % 2 == 0 {
+            lab.hosts()
+        } else {
+            &lab.hosts()[..1]
+        };
+        for host in hosts {
+            host.run(UNLOAD)?;
+        }
+        for host in hosts {
+            load(host)?;
+        }
+        if round % 2 == 1 {
+            lab.host("b")
+                .run("rmdir /sys/kernel/config/thunderbolt/stream/*/data")?;
+        }
+    }
+    lab.finish()
+}
+
+#[test]
+fn a_killed_peer_is_noticed_and_comes_back() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    let mut writer = a.host.spawn(&format!("cat /dev/zero > {}", a.device))?;
+    a.wait_open()?;
+    lab.host("b").kill()?;
+    ensure!(writer.wait(Duration::from_secs(20))?.code != 0);
+    drop(b);
+    lab.host("b").restart()?;
+    lab.wait_connected(product::CONNECT)?;
+    let b = lab.host("b").create_stream(1, "data", HopIds::Auto)?;
+    a.host.stream_service(1)?;
+    wait_ready(&a)?;
+    wait_ready(&b)?;
+    lab.transfer(&a, &b, MIB)?;
+    lab.finish()
+}
+
+/// A-21: files that were open when the system slept are told; the C driver goes on as if nothing had
+/// been lost.
+#[test]
+fn a_host_sleeps_and_wakes_up() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    lab.transfer(&a, &b, 1000)?;
+    let mut holder = a.host.spawn(&format!(
+        "exec 3<>{}; until [ -e /tmp/go ]; do sleep 0.1; done; \
+         echo x >&3 && echo wrote; cat <&3 && echo read",
+        a.device
+    ))?;
+    a.wait_open()?;
+    // All drivers are put to sleep and woken up after 5 s, without the rest of the machine.
+    let mut sleep = a
+        .host
+        .spawn("echo devices > /sys/power/pm_test; echo freeze > /sys/power/state")?;
+    std::thread::sleep(Duration::from_secs(7));
+    sleep.wait(LIMIT)?.check()?;
+    a.host.run("touch /tmp/go")?;
+    let output = holder.wait(LIMIT)?;
+    ensure!(output.stdout.is_empty(), "{output:?}");
+    a.host.stream_service(1)?;
+    wait_ready(&a)?;
+    wait_ready(&b)?;
+    lab.transfer(&a, &b, MIB)?;
+    lab.transfer(&b, &a, MIB)?;
+    lab.finish()
+}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The one place for commands. `make help` lists them; the work is done by scripts/, cargo and Kbuild.
+
+.DEFAULT_GOAL := help
+
+# A kernel's prepared build folder, for `make modules`; the lab has kernels of its own.
+KDIR ?= /lib/modules/$(shell uname -r)/build
+# Where Kbuild puts what it makes: beside the sources unless this is set.
+MO ?=
+CARGO ?= cargo
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: modules
+modules: ## Build thunderbolt_stream.ko for the kernel in KDIR (MO=folder for the output)
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) modules
+
+.PHONY: modules-clean
+modules-clean: ## Remove what `make modules` made
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) clean
+
+.PHONY: module
+module: ## Build the module for the lab's kernel into build/module
+	scripts/setup
+	scripts/module
+
+.PHONY: setup
+setup: ## Prepare tool chain, kernel and guests in the cache (about 15 minutes once)
+	scripts/setup
+
+.PHONY: demo
+demo: ## From nothing to two hosts exchanging data over an emulated cable
+	scripts/demo
+
+.PHONY: lab
+lab: ## Two hosts up, with their consoles at hand
+	scripts/play
+
+.PHONY: test
+test: ## Everything that CI runs
+	scripts/test
+
+.PHONY: test-unit
+test-unit: ## The part of the tests that needs no guests
+	scripts/test unit
+
+.PHONY: test-lab
+test-lab: ## The part of the tests that boots guests
+	scripts/test lab
+
+.PHONY: bench-lab
+bench-lab: ## What the lab and the kernel's own drivers do on this machine, as a table
+	scripts/setup
+	$(CARGO) rustc --release --quiet -p guest-tool -- -C target-feature=+crt-static
+	$(CARGO) build --release --quiet -p lab
+	target/release/lab-bench
+
+.PHONY: endurance
+endurance: ## Boot, discover, transfer, compare, 30 times in a row (ROUNDS=n)
+	scripts/endurance $(ROUNDS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz the emulator with what guests can send (SECONDS=n, 300)
+	scripts/fuzz-emulator $(or $(SECONDS),300)
+
+.PHONY: clean
+clean: ## Remove what was built here (the cache stays: scripts/setup --clean)
+	rm -rf build target

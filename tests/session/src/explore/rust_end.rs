@@ -295,7 +295,9 @@ impl RustEnd {
                     item.epoch, file.own
                 ));
             }
-            if epoch.answer && epoch.accepted == 0 && file.own.is_none() && !crossed {
+            // A C end whose CLOSE was lost makes one session of two, and its answer ends both.
+            let ends_both = crossed || lost;
+            if epoch.answer && epoch.accepted == 0 && file.own.is_none() && !ends_both {
                 return Err("the C end's answer ends a later session".into());
             }
         }

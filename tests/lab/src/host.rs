@@ -222,6 +222,22 @@ impl Host {
             .with_context(|| format!("adding the host interface of {}", self.name()))
     }
 
+    /// Puts all devices to sleep and wakes them up after 5 s, without the rest of the machine
+    /// (the kernel's `pm_test`).
+    ///
+    /// # Errors
+    /// A driver refuses, or they do not wake up within a minute.
+    pub fn sleep_devices(&self) -> Result<()> {
+        let mark = self.klog_mark();
+        let sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state";
+        let mut sleeping = self.spawn(sleep)?;
+        self.expect_log_after(mark, "PM: suspend exit", HOTPLUG)?;
+        // The agent's port was reset meanwhile: QEMU opens it to the guest again only for
+        // somebody who connects anew, and what is sent before that is lost.
+        self.agent.disconnect();
+        sleeping.wait(HOTPLUG)?.check().map(drop)
+    }
+
     fn qmp(&self) -> Result<Qmp> {
         if !self.is_running() {
             bail!("host {} is not running", self.name());

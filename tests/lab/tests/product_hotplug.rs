@@ -188,12 +188,7 @@ fn a_host_sleeps_and_wakes_up() -> Result<()> {
         a.device
     ))?;
     a.wait_open()?;
-    // All drivers are put to sleep and woken up after 5 s, without the rest of the machine.
-    let mut sleep = a
-        .host
-        .spawn("echo devices > /sys/power/pm_test; echo freeze > /sys/power/state")?;
-    std::thread::sleep(Duration::from_secs(7));
-    sleep.wait(LIMIT)?.check()?;
+    a.host.sleep_devices()?;
     a.host.run("touch /tmp/go")?;
     let output = holder.wait(LIMIT)?;
     ensure!(output.stdout.is_empty(), "{output:?}");

@@ -4,18 +4,39 @@
 
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
-use anyhow::{Result, ensure};
-use lab::stream::{End, HopIds, create_pair};
-use lab::{Driver, Host, Lab};
-use std::path::PathBuf;
+pub(crate) mod python;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::stream::{End, HopIds, create_pair, make_data};
+use lab::{Builder, Driver, Host, Kernel, Lab};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Time for two hosts to find each other.
 pub(crate) const CONNECT: Duration = Duration::from_secs(30);
 /// Longest time for anything that should take a moment.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// What `ENXIO` is called in a shell.
+pub(crate) const NO_SUCH_DEVICE: &str = "No such device or address";
 /// A mebibyte.
 pub(crate) const MIB: u64 = 1 << 20;
+
+/// The kernel of the hosts: `TBS_KERNEL`, else the own one. With `debug` the same tests find what
+/// others do not see; [`Lab::finish`] looks for leaks then.
+///
+/// # Errors
+/// There is no such kernel.
+pub(crate) fn kernel() -> Result<Kernel> {
+    std::env::var("TBS_KERNEL").map_or(Ok(Kernel::Own), |name| name.parse())
+}
+
+/// Choices for a lab with that kernel.
+///
+/// # Errors
+/// As [`kernel`].
+pub(crate) fn builder() -> Result<Builder> {
+    Ok(Lab::builder().kernel(kernel()?))
+}
 
 /// The module under test: `TBS_MODULE`, or what `scripts/module` has built. `TBS_MODULE=c` is the
 /// kernel's driver in C, to see what the tests are worth.
@@ -26,11 +47,23 @@ pub(crate) fn ours() -> Result<Driver> {
     if std::env::var_os("TBS_MODULE").is_some_and(|path| path == "c") {
         return Ok(Driver::C);
     }
-    let built = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../build/module/thunderbolt_stream.ko"
-    );
-    let path = std::env::var_os("TBS_MODULE").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    ours_for(kernel()?)
+}
+
+/// Our module for a kernel.
+///
+/// # Errors
+/// There is no such file.
+pub(crate) fn ours_for(kernel: Kernel) -> Result<Driver> {
+    let name = match kernel {
+        Kernel::Own => "module".to_owned(),
+        other => format!("module-{}", other.name()),
+    };
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../build")
+        .join(name)
+        .join("thunderbolt_stream.ko");
+    let path = std::env::var_os("TBS_MODULE").map_or(built, PathBuf::from);
     ensure!(
         path.is_file(),
         "the module is not built: {} is missing (scripts/module, or set TBS_MODULE)",
@@ -52,9 +85,38 @@ pub(crate) fn start() -> Result<Lab> {
 /// # Errors
 /// As [`start`].
 pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
-    let lab = Lab::builder().driver(a).driver_on("b", b).start()?;
+    let lab = builder()?.driver(a).driver_on("b", b).start()?;
     lab.wait_connected(CONNECT)?;
     Ok(lab)
+}
+
+/// `guest-tool` in the guests of [`start_with_tool`].
+pub(crate) const TOOL: &str = "/bin/guest-tool";
+
+/// Like [`start`], with `guest-tool` in the guests.
+///
+/// # Errors
+/// As [`start`], or the tool was not built.
+pub(crate) fn start_with_tool() -> Result<Lab> {
+    let lab = with_tool(builder()?.driver(ours()?))?.start()?;
+    lab.wait_connected(CONNECT)?;
+    Ok(lab)
+}
+
+/// Adds `guest-tool` to a lab.
+///
+/// # Errors
+/// It was not built.
+pub(crate) fn with_tool(builder: Builder) -> Result<Builder> {
+    let test = std::env::current_exe()?;
+    let near = test.ancestors().skip(1).take(2);
+    let path = near
+        .map(|dir| dir.join("guest-tool"))
+        .find(|it| it.is_file());
+    let path = path.context(
+        "guest-tool is missing: cargo rustc --release -p guest-tool -- -C target-feature=+crt-static",
+    )?;
+    Ok(builder.extra_file(path, TOOL))
 }
 
 /// A stream between `a` and `b`, ready at both ends.
@@ -135,4 +197,18 @@ pub(crate) const UNLOAD: &str = "for d in /sys/kernel/config/thunderbolt/stream/
 pub(crate) fn load(host: &Host) -> Result<()> {
     host.run("insmod /usr/local/lib/tbs/thunderbolt_stream.ko")
         .map(drop)
+}
+
+/// Sends a little through a stream and compares it, with less patience than [`Lab::transfer`].
+///
+/// # Errors
+/// It does not arrive soon, or is different.
+pub(crate) fn moves(from: &End<'_>, to: &End<'_>) -> Result<()> {
+    let sum = make_data(from.host, "little", 100_000)?;
+    let mut reader = to.host.spawn(&format!("sha256sum < {}", to.device))?;
+    to.wait_open()?;
+    let mut writer = from.write_from("/tmp/little")?;
+    let got = reader.wait(Duration::from_secs(10))?.check()?.text();
+    ensure!(got.starts_with(&sum), "different: {got}");
+    writer.wait(LIMIT)?.check().map(drop)
 }

@@ -4,7 +4,11 @@
 //!
 //! `echo DEVICE SIZE` answers messages of SIZE bytes until the stream ends;
 //! `rtt DEVICE SIZE ROUNDS` sends them and prints the round-trip times in ns;
-//! `close DEVICE` opens, writes a byte, closes, and prints what the close took in ns.
+//! `close DEVICE` opens, writes a byte, closes, and prints what the close took in ns;
+//! `fill FILE BYTES SEED` makes a file that is the same on every host;
+//! `copy SEED` copies standard input to standard output in calls of random sizes.
+
+mod shuffle;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,8 +27,15 @@ fn main() -> ExitCode {
             .and_then(|size| Ok((size, number(rounds)?)))
             .and_then(|(size, rounds)| round_trips(device, size, rounds)),
         ["close", device] => close(device),
+        ["fill", file, bytes, seed] => number(bytes)
+            .and_then(|bytes| Ok((bytes, number(seed)?)))
+            .and_then(|(bytes, seed)| shuffle::fill(file, bytes, seed)),
+        ["copy", seed] => number(seed).and_then(shuffle::copy),
         _ => {
-            eprintln!("usage: guest-tool echo DEVICE SIZE | rtt DEVICE SIZE ROUNDS | close DEVICE");
+            eprintln!(
+                "usage: guest-tool echo DEVICE SIZE | rtt DEVICE SIZE ROUNDS | close DEVICE | \
+                 fill FILE BYTES SEED | copy SEED"
+            );
             return ExitCode::from(2);
         }
     };

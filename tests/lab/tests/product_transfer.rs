@@ -1,66 +1,60 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Bytes through our module, with our module and with the kernel's C driver at the other end: all
-//! that is written arrives, in order, with the same sha256.
+//! Bytes through our module, in several directions and streams at once, beside others: all that is
+//! written arrives, in order. Sizes and programs are varied in `product_matrix.rs`.
 
+mod network;
 mod product;
 
 use anyhow::{Result, ensure};
-use lab::stream::{End, HopIds, make_data, sha256};
-use lab::{Driver, Lab};
-use product::{LIMIT, MIB, ours, pair, start, start_with};
-
-/// Around the size of a frame, and around that of a ring.
-const SIZES: [u64; 8] = [0, 1, 255, 4095, 4096, 4097, MIB, MIB + 1];
-const MANUAL: HopIds = HopIds::Manual {
-    input: 11,
-    output: 13,
-};
-
-fn sizes(lab: &Lab, from: &End<'_>, to: &End<'_>, large: u64) -> Result<()> {
-    for bytes in SIZES.into_iter().chain([large]) {
-        lab.transfer(from, to, bytes)?;
-    }
-    Ok(())
-}
-
-fn both_ways(a: Driver, b: Driver, hop_ids: HopIds) -> Result<()> {
-    let lab = start_with(a, b)?;
-    let (a, b) = pair(&lab, "data", hop_ids)?;
-    sizes(&lab, &a, &b, 64 * MIB)?;
-    sizes(&lab, &b, &a, 64 * MIB)?;
-    lab.finish()
-}
-
-#[test]
-fn between_two_of_ours_with_automatic_hop_ids() -> Result<()> {
-    both_ways(ours()?, ours()?, HopIds::Auto)
-}
-
-#[test]
-fn between_two_of_ours_with_manual_hop_ids() -> Result<()> {
-    both_ways(ours()?, ours()?, MANUAL)
-}
-
-#[test]
-fn between_ours_and_the_c_driver_with_automatic_hop_ids() -> Result<()> {
-    both_ways(ours()?, Driver::C, HopIds::Auto)
-}
-
-#[test]
-fn between_ours_and_the_c_driver_with_manual_hop_ids() -> Result<()> {
-    both_ways(ours()?, Driver::C, MANUAL)
-}
+use lab::Driver;
+use lab::stream::{HopIds, make_data, sha256};
+use network::{network, tcp};
+use product::{CONNECT, LIMIT, MIB, builder, ours, pair, start, start_with};
 
 #[test]
 fn in_both_directions_at_once() -> Result<()> {
-    for peer in [ours()?, Driver::C] {
-        let lab = start_with(ours()?, peer)?;
+    for (one, other) in [
+        (ours()?, ours()?),
+        (ours()?, Driver::C),
+        (Driver::C, ours()?),
+    ] {
+        let lab = start_with(one, other)?;
         let (a, b) = pair(&lab, "data", HopIds::Auto)?;
         lab.transfer_all(&[(&a, &b, 16 * MIB), (&b, &a, 16 * MIB)])?;
         lab.finish()?;
     }
     Ok(())
+}
+
+/// Interrupts, worker, reader and writer really at the same time.
+#[test]
+fn with_two_processors() -> Result<()> {
+    let lab = builder()?.driver(ours()?).smp(2).start()?;
+    lab.wait_connected(CONNECT)?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    for _ in 0..3 {
+        lab.transfer_all(&[(&a, &b, 16 * MIB), (&b, &a, 16 * MIB)])?;
+        lab.transfer(&a, &b, MIB + 1)?;
+    }
+    lab.finish()
+}
+
+/// thunderbolt-net uses rings and HopIDs of the same host interface.
+#[test]
+fn beside_the_network() -> Result<()> {
+    let lab = builder()?.driver(ours()?).net().start()?;
+    lab.wait_connected(CONNECT)?;
+    network(&lab)?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    std::thread::scope(|scope| {
+        let network = scope.spawn(|| tcp(b.host, a.host, "10.0.0.1", 8 * MIB));
+        lab.transfer_all(&[(&a, &b, 16 * MIB), (&b, &a, 16 * MIB)])?;
+        network
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    lab.finish()
 }
 
 #[test]

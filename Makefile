@@ -51,6 +51,17 @@ test-unit: ## The part of the tests that needs no guests
 test-lab: ## The part of the tests that boots guests
 	scripts/test lab
 
+.PHONY: defects
+defects: ## Each defect of the C driver, shown with both drivers, as a table
+	scripts/defects
+
+.PHONY: kunit
+kunit: ## The module's KUnit suites, in a guest
+	scripts/setup
+	scripts/module
+	$(CARGO) build --release --quiet -p lab
+	$(CARGO) test --release --quiet -p lab --test kunit -- --nocapture
+
 .PHONY: bench-lab
 bench-lab: ## What the lab and the kernel's own drivers do on this machine, as a table
 	scripts/setup

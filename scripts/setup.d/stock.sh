@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # shellcheck shell=bash
 #
-# Step "kernel stock": the distribution's binary kernel, unpacked and not installed. Like
-# the source it is pinned in the cache (stock.pin).
+# Step "kernel stock": the distribution's binary kernel, unpacked and not installed, with the
+# Rust metadata that its headers lack. Like the source it is pinned in the cache (stock.pin).
 
 STOCK_SERIES=7.2
+
+# Bump when the recipe below changes in a way that its data does not show.
+STOCK_RECIPE=2
 
 stock_id() {
 	local release version
 	[ -s "$CACHE/stock.pin" ] || return 0
 	read -r release version <"$CACHE/stock.pin"
-	printf 'stock-%s-%s\n' "$release" "$(printf '%s\n' "$version" | hash_stdin)"
+	printf 'stock-%s-%s\n' "$release" "$({
+		# The metadata is made by the root's rustc.
+		printf '%s\n' "$STOCK_RECIPE" "$version" "$(root_name)"
+	} | hash_stdin)"
 }
 
 stock_pin() {
@@ -22,6 +28,19 @@ stock_pin() {
 	version=$(candidate "$package")
 	printf '%s %s\n' "${package#linux-image-}" "$version" >"$CACHE/stock.pin.new"
 	mv "$CACHE/stock.pin.new" "$CACHE/stock.pin"
+}
+
+# stock_metadata DIR RELEASE VERSION LOG: as on a user's machine.
+stock_metadata() {
+	local dir=$1 release=$2 version=$3 log=$4
+	apt_fetch "$dir/source" "$log" "linux-source-$STOCK_SERIES=$version"
+	# shellcheck disable=SC2016
+	run_logged 'unpack the source' "$log" - in_root bash -c 'set -eo pipefail
+		dpkg-deb --fsys-tarfile "$0"/*.deb | tar -xO --wildcards "./usr/src/*.tar.xz" >"$0/linux.tar.xz"' "$dir/source" ||
+		die_log "$log" 'unpacking the source failed'
+	run_logged 'Rust metadata' "$log" - in_root "$CHECKOUT/scripts/debian-rust-metadata" \
+		--headers "$dir/out/usr/src/linux-headers-$release" --source "$dir/source/linux.tar.xz" \
+		--work "$dir" "$release" || die_log "$log" 'making the Rust metadata failed'
 }
 
 stock_build() {
@@ -51,6 +70,7 @@ stock_build() {
 	headers=$dir/out/usr/src/linux-headers-$release
 	# They name each other by absolute paths; here they are somewhere else.
 	sed -i "s|/usr/src/|$final/usr/src/|g; s|/usr/lib/linux-kbuild|$final/usr/lib/linux-kbuild|g" "$headers/Makefile" "$headers/.kernelvariables" 2>/dev/null || true
+	stock_metadata "$dir" "$release" "$version" "$log"
 	: >"$dir/out/make"
 	printf '%s\n' "$release" >"$dir/out/release"
 	printf '%s\n' "$final/usr/src/linux-headers-$release" >"$dir/out/kdir"

@@ -46,6 +46,7 @@ impl Key {
     }
 
     /// The bytes, without the terminating 0.
+    #[cfg(CONFIG_THUNDERBOLT_STREAM_KUNIT_TEST)]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.split(|&byte| byte == 0).next().unwrap_or_default()
     }

@@ -23,11 +23,16 @@ file <= 2 && /^test a[0-9][0-9]_.* \.\.\. / {
     }
 }
 
-# What a failing test says, from the block that the runner prints for it.
+# What a failing test says, from the block that the runner prints for it; or its kernels.
 file <= 2 && /^---- a[0-9][0-9]_.* stdout ----$/ { block = $2 }
 file <= 2 && /^Error: / && block != "" {
     if (!((file, block) in said)) said[file, block] = substr($0, 8)
     block = ""
+}
+
+file <= 2 && block != "" && /(BUG|WARNING): / && !((file, block) in logged) {
+    logged[file, block] = $0
+    sub(/^.*\] /, "", logged[file, block])
 }
 
 file == 3 && !/^#/ && NF {
@@ -65,7 +70,8 @@ END {
     for (i = 1; i <= count; i++) {
         name = names[i]
         if (verdict[1, name] == "FAILED") {
-            printf "%-6s %.150s\n", defect(name), said[1, name] == "" ? "(see the log)" : said[1, name]
+            why = (1, name) in said ? said[1, name] : (1, name) in logged ? logged[1, name] : "(see the log)"
+            printf "%-6s %.150s\n", defect(name), why
         }
     }
     print ""

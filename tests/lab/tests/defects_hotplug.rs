@@ -110,12 +110,18 @@ fn a23_rings_stop_before_their_paths() -> Result<()> {
 fn a31_open_during_an_unplug_leaks_the_tunnel() -> Result<()> {
     let lab = start()?;
     let (a, b) = pair(&lab, "data", HopIds::Auto)?;
-    // The core keeps its lock while it waits for answers.
-    lab.fault("set ctl-delay a ms=300")?;
+    // Reading this takes a register access for each hop, and keeps the core's lock all the time.
+    lab.fault("set ctl-delay a ms=80")?;
+    let mut busy = a
+        .host
+        .spawn("cat /sys/kernel/debug/thunderbolt/0-0/port5/path > /dev/null")?;
+    std::thread::sleep(Duration::from_millis(400));
+    // Now the unplug waits for the lock, and the file that is opened waits behind it.
     lab.cable("a-b").unplug()?;
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(300));
     let mut opener = a.host.spawn(&format!("exec 3<>{}; sleep 100", a.device))?;
-    std::thread::sleep(Duration::from_secs(4));
+    busy.wait(LIMIT)?.check()?;
+    std::thread::sleep(Duration::from_secs(2));
     lab.fault("clear")?;
     for host in lab.hosts() {
         host.wait_peers(0, LIMIT)?;

@@ -22,6 +22,14 @@ modules: ## Build thunderbolt_stream.ko for the kernel in KDIR (MO=folder for th
 modules-clean: ## Remove what `make modules` made
 	$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) clean
 
+.PHONY: install
+install: ## Install module and programs, as root after `make modules` (DESTDIR=, PREFIX=)
+	KDIR=$(KDIR) MO=$(MO) scripts/install module programs
+
+.PHONY: uninstall
+uninstall: ## Remove what `make install` has installed
+	KDIR=$(KDIR) MO=$(MO) scripts/install uninstall
+
 .PHONY: module
 module: ## Build the module for the lab's kernel into build/module
 	scripts/setup
@@ -61,6 +69,10 @@ kunit: ## The module's KUnit suites, in a guest
 	scripts/module
 	$(CARGO) build --release --quiet -p lab
 	$(CARGO) test --release --quiet -p lab --test kunit -- --nocapture
+
+.PHONY: test-package
+test-package: ## Build the Debian package; install, upgrade, remove it; use it in two guests
+	scripts/test-package
 
 .PHONY: bench-lab
 bench-lab: ## What the lab and the kernel's own drivers do on this machine, as a table

@@ -49,7 +49,14 @@ fn on_the_distribution_s_kernel() -> Result<()> {
         for host in lab.hosts() {
             load(host)?;
         }
-        let (a, b) = pair(&lab, "again", HopIds::Manual { input: 11, output: 13 })?;
+        let (a, b) = pair(
+            &lab,
+            "again",
+            HopIds::Manual {
+                input: 11,
+                output: 13,
+            },
+        )?;
         lab.transfer(&a, &b, MIB + 1)?;
     }
     lab.finish()
@@ -61,10 +68,14 @@ fn is_the_distribution_s(lab: &Lab) -> Result<()> {
     let release = &env.kernel(Kernel::Stock.name())?.release;
     for host in lab.hosts() {
         ensure!(host.run("uname -r")? == *release);
-        let loaded = host.run("cut -d' ' -f1 /proc/modules; cat /sys/module/thunderbolt_stream/taint")?;
+        let loaded =
+            host.run("cut -d' ' -f1 /proc/modules; cat /sys/module/thunderbolt_stream/taint")?;
         let words: Vec<_> = loaded.split_whitespace().collect();
         for module in ["thunderbolt", "configfs", "thunderbolt_stream"] {
-            ensure!(words.contains(&module), "{module} is not a module: {loaded}");
+            ensure!(
+                words.contains(&module),
+                "{module} is not a module: {loaded}"
+            );
         }
         let taint = words.last().context("no taint")?;
         ensure!(taint.contains('O'), "in-tree: {taint}");
@@ -101,7 +112,8 @@ fn sessions(a: &End<'_>, b: &End<'_>) -> Result<()> {
 /// Its writer is told, and the next transfer works.
 fn the_reader_goes(a: &End<'_>, b: &End<'_>) -> Result<()> {
     let mut writer = a.host.spawn(&format!("cat /dev/zero > {}", a.device))?;
-    b.host.run(&format!("head -c 1000000 {} > /dev/null", b.device))?;
+    b.host
+        .run(&format!("head -c 1000000 {} > /dev/null", b.device))?;
     let output = writer.wait(LIMIT)?;
     ensure!(output.error_text().contains("Broken pipe"), "{output:?}");
     let sum = make_data(a.host, "in", MIB)?;

@@ -225,7 +225,7 @@ clean_cache() {
 		read -r path <"$user"
 		if [ -d "$path/scripts" ]; then used+=$(tail -n +2 "$user")$'\n'; else rm -f "$user"; fi
 	done
-	for entry in "$CACHE"/{root,source,build,kernel,initramfs,debian}-*; do
+	for entry in "$CACHE"/{root,source,build,kernel,initramfs,debian,package}-*; do
 		[ -e "$entry" ] || continue
 		name=${entry##*/}
 		[[ $used != *$'\n'"$name"$'\n'* ]] || continue

@@ -69,15 +69,7 @@ impl Session {
             inbound: Inbound::new(),
             outbound: Outbound::new(),
             drain: None,
-            counters: Counters {
-                dropped_bytes: 0,
-                abandoned_frames: 0,
-                damaged_frames: 0,
-                unknown_frames: 0,
-                broken_sessions: 0,
-                lost_bytes: 0,
-                refused_bytes: 0,
-            },
+            counters: Counters::new(),
         }
     }
 

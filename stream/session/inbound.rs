@@ -48,6 +48,10 @@ pub(super) struct Inbound {
     /// Frames of sessions, and marks, that are in the ring. Below 0 for a moment when a reader was
     /// faster than the report of their arrival.
     waiting: i64,
+    /// Frames of any kind that are in the ring. Whether a damaged CLOSE or one without payload is a
+    /// mark depends on who the peer is, and that may change while it is in the ring: `ends`,
+    /// `waiting` and `over` are right again as soon as the ring is empty.
+    frames: i64,
     /// Frames of the arriving session have come since the last mark.
     tail_touched: bool,
     /// The newest session that ended together with the peer's reader.
@@ -70,6 +74,7 @@ impl Inbound {
             history_lost: false,
             ends: 0,
             waiting: 0,
+            frames: 0,
             tail_touched: false,
             over: 0,
         }
@@ -82,7 +87,7 @@ impl Inbound {
 
     /// Between two sessions, with nothing in the ring.
     pub(super) fn at_rest(&self) -> bool {
-        self.waiting == 0 && !self.discarding() && !self.touched && !self.tail_touched
+        self.frames == 0 && !self.discarding() && !self.touched && !self.tail_touched
     }
 
     pub(super) fn discarding(&self) -> bool {
@@ -153,6 +158,19 @@ impl Inbound {
         self.touched = true;
         self.bytes = self.bytes.saturating_add(u64::from(bytes));
         self.waiting = self.waiting.wrapping_sub(i64::from(whole));
+        if whole {
+            self.left_ring();
+        }
+    }
+
+    /// The frame at the head has left the ring.
+    fn left_ring(&mut self) {
+        self.frames = self.frames.wrapping_sub(1);
+        if self.frames == 0 {
+            self.ends = 0;
+            self.waiting = 0;
+            self.over = self.over.min(self.index.saturating_sub(1));
+        }
     }
 
     /// The peer's files of session `file` are all closed and one of them could read: what a file
@@ -177,6 +195,7 @@ impl Inbound {
 
     /// A frame has arrived. `answer`: a CLOSE of a C peer may be the one that we wait for.
     pub(super) fn arrived(&mut self, frame: Frame, peer: PeerKind, answer: bool) {
+        self.frames = self.frames.wrapping_add(1);
         match frame {
             Frame::Data(_) | Frame::Damaged { close: false } => {
                 self.tail_touched = true;
@@ -232,6 +251,9 @@ impl Inbound {
         };
         if self.index != index && self.history & 1 != 0 {
             bump(&mut counters.broken_sessions);
+        }
+        if settled == Settled::Drop {
+            self.left_ring();
         }
         settled
     }

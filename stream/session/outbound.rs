@@ -21,6 +21,8 @@ pub(super) struct Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Ended {
     bytes: u64,
+    /// Those of them that the peer has not refused; it is believed once.
+    unrefused: u64,
     duplex: bool,
 }
 
@@ -60,8 +62,8 @@ pub(super) struct Outbound {
     ended: Option<Ended>,
     /// Sessions without a byte that ended behind `ended`; their marks follow.
     empty: u64,
-    /// Bytes of the session whose mark was sent last.
-    last_bytes: u64,
+    /// Bytes of the session whose mark was sent last, as in [`Ended::unrefused`].
+    last_unrefused: u64,
     /// To be told to the peer.
     stop: Option<Stop>,
     /// The peer waits for a CLOSE frame to learn who we are.
@@ -89,7 +91,7 @@ impl Outbound {
             bytes: 0,
             ended: None,
             empty: 0,
-            last_bytes: 0,
+            last_unrefused: 0,
             stop: None,
             answer: false,
             hold: false,
@@ -162,6 +164,7 @@ impl Outbound {
     fn end(&mut self) {
         let ended = Ended {
             bytes: self.bytes,
+            unrefused: self.bytes,
             duplex: self.duplex,
         };
         if self.ended.is_none() && self.empty == 0 {
@@ -216,18 +219,16 @@ impl Outbound {
         // A peer that has not met a mark of this connection yet does not know our numbers.
         let unknown = answers == 0 || epoch_of(answers) != epoch_of(self.number);
         let answers = if unknown { self.first } else { answers };
-        let refused = if answers == self.number && self.opened {
-            let bytes = self.bytes;
+        if answers == self.number && self.opened {
             self.end();
-            bytes.saturating_sub(taken)
-        } else if self.ended.is_some_and(|_| answers == self.next_mark()) {
-            self.ended
-                .map_or(0, |ended| ended.bytes.saturating_sub(taken))
-        } else if answers.wrapping_add(1) == self.next_mark() {
-            self.last_bytes.saturating_sub(taken)
-        } else {
-            0
+        }
+        let next = self.next_mark();
+        let unrefused = match &mut self.ended {
+            Some(ended) if answers == next => core::mem::take(&mut ended.unrefused),
+            _ if answers.wrapping_add(1) == next => core::mem::take(&mut self.last_unrefused),
+            _ => 0,
         };
+        let refused = unrefused.saturating_sub(taken);
         self.loss = self.loss.saturating_add(refused);
         refused
     }
@@ -283,6 +284,7 @@ impl Outbound {
             self.empty = self.empty.checked_sub(1)?;
             Some(Ended {
                 bytes: 0,
+                unrefused: 0,
                 duplex: false,
             })
         });
@@ -290,7 +292,7 @@ impl Outbound {
         self.answer = false;
         self.hold = peer == PeerKind::Legacy;
         if let Some(ended) = ended {
-            self.last_bytes = ended.bytes;
+            self.last_unrefused = ended.unrefused;
         }
         Some(Close {
             end: ended.is_some(),

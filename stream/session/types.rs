@@ -127,6 +127,21 @@ pub(crate) struct Counters {
     pub(crate) refused_bytes: u64,
 }
 
+impl Counters {
+    /// All zero.
+    pub(super) const fn new() -> Self {
+        Self {
+            dropped_bytes: 0,
+            abandoned_frames: 0,
+            damaged_frames: 0,
+            unknown_frames: 0,
+            broken_sessions: 0,
+            lost_bytes: 0,
+            refused_bytes: 0,
+        }
+    }
+}
+
 /// How a file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Access {

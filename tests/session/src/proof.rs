@@ -2,6 +2,7 @@
 
 //! The explorations, within bounds that take seconds.
 
+use super::explore::notation::line;
 use super::explore::search;
 use super::explore::Config;
 use super::explore::Kind;
@@ -201,9 +202,6 @@ pub(super) fn print(name: &str, report: &Report) {
         report.states, report.steps, report.depth
     );
     if let Some((path, text)) = &report.violation {
-        println!("  {text}");
-        for action in path {
-            println!("    {action:?}");
-        }
+        println!("  {text} after {}", line(path));
     }
 }

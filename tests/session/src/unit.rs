@@ -3,6 +3,7 @@
 //! Single rules, one after the other: what the explorations cannot name.
 
 mod errors;
+mod hostile;
 
 use super::proof::R;
 use super::proof::RW;
@@ -30,7 +31,7 @@ const EMPTY: Close = Close {
     taken: 0,
 };
 
-fn end(session: u64, bytes: u64) -> Frame {
+pub(super) fn end(session: u64, bytes: u64) -> Frame {
     Frame::Close(Some(Close {
         end: true,
         session,

@@ -14,6 +14,7 @@ mod c_end;
 mod cable;
 mod ghost;
 mod liveness;
+pub(super) mod notation;
 mod rust_end;
 mod world;
 
@@ -132,8 +133,11 @@ pub(super) fn search(config: &Config) -> Report {
     search.report
 }
 
-/// Takes one step per choice, and looks at the end whether all comes to rest.
-pub(super) fn walk(config: &Config, choices: &[u16]) -> Result<(), (Vec<Action>, String)> {
+/// A violation: the way to it, and what it is.
+pub(super) type Violation = (Vec<Action>, String);
+
+/// Takes one step per choice, and looks now and then, and at the end, whether all comes to rest.
+pub(super) fn walk(config: &Config, choices: &[u16]) -> Result<(), Violation> {
     let mut world = World::new(config);
     let mut path = Vec::new();
     for choice in choices {
@@ -142,11 +146,60 @@ pub(super) fn walk(config: &Config, choices: &[u16]) -> Result<(), (Vec<Action>,
             break;
         };
         path.push(*action);
-        if let Err(text) = world.step(*action, config) {
+        // In every state would take ten times as long as the steps do.
+        let look = choice % 17 == 0;
+        let rest = world.step(*action, config).and_then(|()| match look {
+            true => liveness::check(&world, config),
+            false => Ok(()),
+        });
+        if let Err(text) = rest {
             return Err((path, text));
         }
     }
     liveness::check(&world, config).map_err(|text| (path, text))
+}
+
+/// Takes the steps of `path` that are possible, and looks after each whether all comes to rest.
+pub(super) fn replay(config: &Config, path: &[Action]) -> Result<(), Violation> {
+    let mut world = World::new(config);
+    let mut taken = Vec::new();
+    for action in path {
+        if !world.actions(config).contains(action) {
+            continue;
+        }
+        taken.push(*action);
+        let rest = world
+            .step(*action, config)
+            .and_then(|()| liveness::check(&world, config));
+        if let Err(text) = rest {
+            return Err((taken, text));
+        }
+    }
+    Ok(())
+}
+
+/// Leaves out of a violation's path what it does not need.
+pub(super) fn reduce(config: &Config, (mut path, mut text): Violation) -> Violation {
+    let mut chunk = path.len();
+    while chunk > 0 {
+        let mut from = 0;
+        let mut smaller = false;
+        while from < path.len() {
+            let mut fewer = path.clone();
+            fewer.drain(from..path.len().min(from + chunk));
+            match replay(config, &fewer) {
+                Err(found) if found.0.len() < path.len() => {
+                    (path, text) = found;
+                    smaller = true;
+                }
+                _ => from += chunk,
+            }
+        }
+        if !smaller || chunk > 1 {
+            chunk /= 2;
+        }
+    }
+    (path, text)
 }
 
 struct Search<'a> {

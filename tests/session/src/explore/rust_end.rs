@@ -105,6 +105,11 @@ impl RustEnd {
                 token.outbound
             ));
         }
+        if !joined {
+            // Its number goes to this session, how it was opened does not.
+            epoch.used = false;
+            epoch.duplex = false;
+        }
         Ok(())
     }
 

@@ -73,8 +73,8 @@ impl RustEnd {
         self.ring = true;
         self.settle(peer)?;
         let token = self.session.open(access);
+        self.check_fresh(&token, access, mine)?;
         if access.write {
-            self.check_fresh(&token, mine)?;
             let epoch = mine.epoch(token.outbound);
             epoch.used |= !access.read;
             epoch.duplex |= access.read;
@@ -90,22 +90,34 @@ impl RustEnd {
         self.settle(peer)
     }
 
-    /// Without a file of the session open, a new writer must not continue an old one.
-    fn check_fresh(&self, token: &FileToken, mine: &mut Ghost) -> Result<(), String> {
-        let joined = self.files.iter().flatten().any(|file| {
+    /// Does the session of `token` go on because of a file that is open?
+    fn goes_on(&self, token: &FileToken) -> bool {
+        self.files.iter().flatten().any(|file| {
             file.token.outbound == token.outbound
                 && (file.access.write || self.session.peer() == PeerKind::Legacy)
-        });
-        let epoch = mine.epoch(token.outbound);
+        })
+    }
+
+    /// Without a file of the session open, a new one must not continue an old session.
+    fn check_fresh(
+        &self,
+        token: &FileToken,
+        access: Access,
+        mine: &mut Ghost,
+    ) -> Result<(), String> {
+        let goes_on = self.goes_on(token);
+        let Some(epoch) = mine.epochs.get_mut(&token.outbound) else {
+            return Ok(());
+        };
         // An empty conversation that never came to the wire is forgotten.
         let seen = epoch.accepted > 0 || (epoch.used && !epoch.duplex);
-        if epoch.sealed || (!joined && seen) {
+        if access.write && (epoch.sealed || (!goes_on && seen)) {
             return Err(format!(
                 "session {} is continued after its end",
                 token.outbound
             ));
         }
-        if !joined {
+        if !goes_on && !seen && !epoch.sealed {
             // Its number goes to this session, how it was opened does not.
             epoch.used = false;
             epoch.duplex = false;

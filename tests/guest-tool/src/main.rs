@@ -6,7 +6,8 @@
 //! `rtt DEVICE SIZE ROUNDS` sends them and prints the round-trip times in ns;
 //! `close DEVICE` opens, writes a byte, closes, and prints what the close took in ns;
 //! `fill FILE BYTES SEED` makes a file that is the same on every host;
-//! `copy SEED` copies standard input to standard output in calls of random sizes.
+//! `copy SEED` copies standard input to standard output in calls of random sizes;
+//! `compare FILE` says whether standard input is what the file has.
 
 mod shuffle;
 
@@ -31,10 +32,11 @@ fn main() -> ExitCode {
             .and_then(|bytes| Ok((bytes, number(seed)?)))
             .and_then(|(bytes, seed)| shuffle::fill(file, bytes, seed)),
         ["copy", seed] => number(seed).and_then(shuffle::copy),
+        ["compare", file] => shuffle::compare(file),
         _ => {
             eprintln!(
                 "usage: guest-tool echo DEVICE SIZE | rtt DEVICE SIZE ROUNDS | close DEVICE | \
-                 fill FILE BYTES SEED | copy SEED"
+                 fill FILE BYTES SEED | copy SEED | compare FILE"
             );
             return ExitCode::from(2);
         }

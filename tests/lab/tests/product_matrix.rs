@@ -72,7 +72,7 @@ fn make_files(host: &Host) -> Result<Vec<String>> {
 /// as it comes, which is as good as its sha256 and much quicker; with `cat` it is the sha256.
 fn cell(from: &End<'_>, to: &End<'_>, size: u64, way: Way, sum: &str) -> Result<()> {
     let judge = match way {
-        Way::OddBlocks | Way::RandomSizes if size == LARGE => format!("cmp - /tmp/{size}"),
+        Way::OddBlocks | Way::RandomSizes if size == LARGE => format!("{TOOL} compare /tmp/{size}"),
         _ => "sha256sum".into(),
     };
     let mut reader = to.host.spawn(&format!(

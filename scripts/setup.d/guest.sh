@@ -29,6 +29,8 @@ DEBIAN_PACKAGES=(
 	kmod udev systemd iproute2 iputils-ping ethtool netcat-openbsd socat rsync iperf3 fio strace
 	e2fsprogs python3 file busybox-static qemu-guest-agent v4l-utils
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+	# Not the packages without "core": those exclude each other.
+	initramfs-tools-core dracut-core
 )
 
 guest_files() {

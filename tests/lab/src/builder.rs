@@ -28,6 +28,7 @@ pub struct Builder {
     /// For some hosts something else than for all.
     drivers: BTreeMap<String, Driver>,
     kernels: BTreeMap<String, Kernel>,
+    initramfs: BTreeMap<String, PathBuf>,
     plan: Plan,
     slot: bool,
 }
@@ -44,13 +45,13 @@ impl Default for Builder {
             hosts: 2,
             ..Plan::default()
         };
-        let (drivers, kernels) = (BTreeMap::new(), BTreeMap::new());
         Self {
             name: None,
             program: None,
             all,
-            drivers,
-            kernels,
+            drivers: BTreeMap::new(),
+            kernels: BTreeMap::new(),
+            initramfs: BTreeMap::new(),
             plan,
             slot: true,
         }
@@ -140,6 +141,19 @@ impl Builder {
     /// Memory of each host in MiB.
     pub fn memory_mib(mut self, size: u32) -> Self {
         self.all.memory_mib = Some(size);
+        self
+    }
+
+    /// Gives all hosts an empty disk of this many MiB, besides those that the root needs.
+    pub fn disk_mib(mut self, size: u64) -> Self {
+        self.all.disk_mib = Some(size);
+        self
+    }
+
+    /// What one host boots instead of the lab's initramfs. It has to start the guest agent; the lab
+    /// loads nothing in it, and adds no files.
+    pub fn initramfs_on(mut self, host: &str, path: impl Into<PathBuf>) -> Self {
+        self.initramfs.insert(host.to_owned(), path.into());
         self
     }
 
@@ -267,6 +281,7 @@ impl Builder {
             .drivers
             .keys()
             .chain(self.kernels.keys())
+            .chain(self.initramfs.keys())
             .chain(&self.plan.intel);
         if let Some(name) = mentioned.find(|name| !names.contains(name)) {
             bail!("there is no host `{name}`, there are: {}", names.join(", "));
@@ -279,6 +294,7 @@ impl Builder {
             if let Some(kernel) = self.kernels.get(name) {
                 choice.kernel = *kernel;
             }
+            choice.initramfs = self.initramfs.get(name).cloned();
             HostSpec::new(name, &choice, env)
         };
         names.iter().map(spec).collect()

@@ -77,6 +77,7 @@ impl Host {
             bail!("host {} is running", self.name());
         }
         let initramfs = self.initramfs()?;
+        self.make_disk()?;
         let argv = qemu::command(&self.spec, &self.files, &initramfs)?;
         let env: Vec<_> = self.spec.qemu_env.clone().into_iter().collect();
         *process = Some(process::start(&Start {
@@ -107,9 +108,21 @@ impl Host {
         Ok(())
     }
 
+    /// The disk keeps what was written to it when the host is started again.
+    fn make_disk(&self) -> Result<()> {
+        let (Some(mib), path) = (self.spec.disk_mib, self.files.disk()) else {
+            return Ok(());
+        };
+        if !path.exists() {
+            let made = fs::File::create(&path).and_then(|file| file.set_len(mib << 20));
+            made.with_context(|| format!("making {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// The initramfs to boot: with the extra files, if there are any for it.
     fn initramfs(&self) -> Result<PathBuf> {
-        if self.spec.files.is_empty() || self.spec.debian.is_some() {
+        if self.spec.files.is_empty() || self.spec.debian.is_some() || self.spec.foreign {
             return Ok(self.spec.initramfs.clone());
         }
         let base = &self.spec.initramfs;

@@ -50,6 +50,10 @@ impl Files {
         self.file("initramfs")
     }
 
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.file("disk")
+    }
+
     /// Where the emulator listens for this host.
     pub(crate) fn vfio(&self) -> PathBuf {
         self.dir.join(usb4_emulator::api::vfio_socket(&self.host))
@@ -120,6 +124,11 @@ pub(crate) fn command(spec: &HostSpec, files: &Files, initramfs: &Path) -> Resul
             "device",
             "virtio-blk-pci,drive=debian,serial=tbs-debian".into(),
         );
+    }
+    if spec.disk_mib.is_some() {
+        let file = json!({"driver": "file", "node-name": "disk", "filename": text(&files.disk())?});
+        add("blockdev", file.to_string());
+        add("device", "virtio-blk-pci,drive=disk,serial=disk".into());
     }
     if let Some(share) = &spec.share {
         let path = escaped(share)?;

@@ -138,6 +138,9 @@ pub(crate) struct Choice {
     pub(crate) kernel_args: Vec<String>,
     pub(crate) files: Vec<ExtraFile>,
     pub(crate) share: Option<PathBuf>,
+    pub(crate) disk_mib: Option<u64>,
+    /// Instead of the kernel's.
+    pub(crate) initramfs: Option<PathBuf>,
 }
 
 /// All that is needed to start a host, now or again.
@@ -162,6 +165,12 @@ pub(crate) struct HostSpec {
     pub(crate) kernel_args: Vec<String>,
     pub(crate) files: Vec<ExtraFile>,
     pub(crate) share: Option<PathBuf>,
+    /// Size of a disk for tests to write to.
+    #[serde(default)]
+    pub(crate) disk_mib: Option<u64>,
+    /// Boots an initramfs of the test's, which is left alone.
+    #[serde(default)]
+    pub(crate) foreign: bool,
 }
 
 impl HostSpec {
@@ -169,6 +178,7 @@ impl HostSpec {
     pub(crate) fn new(name: &str, choice: &Choice, env: &Env) -> Result<Self> {
         let kernel = env.kernel(choice.kernel.name())?;
         let debian = match choice.root {
+            _ if choice.initramfs.is_some() => None,
             Root::Initramfs => None,
             Root::Debian => Some(env.debian()?.to_owned()),
         };
@@ -193,7 +203,7 @@ impl HostSpec {
             accel,
             kernel: choice.kernel,
             image: kernel.image.clone(),
-            initramfs: kernel.initramfs.clone(),
+            initramfs: (choice.initramfs.clone()).unwrap_or_else(|| kernel.initramfs.clone()),
             debian,
             driver: choice.driver.clone(),
             net: choice.net,
@@ -206,12 +216,14 @@ impl HostSpec {
             kernel_args: choice.kernel_args.clone(),
             files,
             share: choice.share.clone(),
+            disk_mib: choice.disk_mib,
+            foreign: choice.initramfs.is_some(),
         })
     }
 
     /// The shell command that loads the drivers chosen; empty if none is.
     pub(crate) fn load_command(&self) -> Result<String> {
-        if !self.nhi || !self.load {
+        if !self.nhi || !self.load || self.foreign {
             return Ok(String::new());
         }
         let mut steps = vec![
@@ -293,6 +305,8 @@ impl HostSpec {
             kernel_args: vec![],
             files: vec![],
             share: None,
+            disk_mib: None,
+            foreign: false,
         }
     }
 }

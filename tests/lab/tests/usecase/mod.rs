@@ -115,3 +115,21 @@ pub(crate) fn fails(job: &mut Job<'_>) -> Result<Output> {
     ensure!(output.code != 0, "it was to fail: {output:?}");
     Ok(output)
 }
+
+/// Copies a directory of the checkout into a host, where it is below `/`, from which commands run.
+///
+/// # Errors
+/// The guest has no room.
+pub(crate) fn push_tree(host: &Host, dir: &str) -> Result<()> {
+    host.run(&format!("mkdir -p /{dir}"))?;
+    for entry in std::fs::read_dir(checkout(dir))? {
+        let entry = entry?;
+        let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            push_tree(host, &path)?;
+        } else {
+            host.push(entry.path(), &format!("/{path}"))?;
+        }
+    }
+    Ok(())
+}

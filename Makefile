@@ -74,6 +74,10 @@ kunit: ## The module's KUnit suites, in a guest
 test-package: ## Build the Debian package; install, upgrade, remove it; use it in two guests
 	scripts/test-package
 
+.PHONY: test-usecases
+test-usecases: ## What people plug the cable for, heavy parts included (ROUNDS=n exchanges of each kind, 100000)
+	TBS_ROUNDS=$(or $(ROUNDS),100000) scripts/test usecases
+
 .PHONY: bench-lab
 bench-lab: ## What the lab and the kernel's own drivers do on this machine, as a table
 	scripts/setup

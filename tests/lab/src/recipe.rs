@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::job::Job;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ struct Block {
 pub struct Recipe {
     name: String,
     blocks: Vec<Block>,
+    shells: BTreeMap<String, String>,
     done: RefCell<BTreeSet<String>>,
 }
 
@@ -61,8 +62,16 @@ impl Recipe {
         Ok(Self {
             name: name.to_owned(),
             blocks,
+            shells: BTreeMap::new(),
             done: RefCell::default(),
         })
+    }
+
+    /// Another shell than bash on one host, which has none.
+    #[must_use]
+    pub fn shell_on(mut self, host: &str, program: &str) -> Self {
+        self.shells.insert(host.to_owned(), program.to_owned());
+        self
     }
 
     /// The names of all recipes of a page.
@@ -104,8 +113,9 @@ impl Recipe {
         let block = block
             .with_context(|| format!("recipe `{}` has no block `{name}` for {host}", self.name))?;
         self.done.borrow_mut().insert(key(block));
+        let shell = self.shells.get(host);
         Ok([
-            "bash".into(),
+            shell.map_or("bash", String::as_str).to_owned(),
             "-e".into(),
             "-c".into(),
             block.script.clone(),

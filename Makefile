@@ -78,12 +78,25 @@ test-package: ## Build the Debian package; install, upgrade, remove it; use it i
 test-usecases: ## What people plug the cable for, heavy parts included (ROUNDS=n exchanges of each kind, 100000)
 	TBS_ROUNDS=$(or $(ROUNDS),100000) scripts/test usecases
 
-.PHONY: bench-lab
-bench-lab: ## What the lab and the kernel's own drivers do on this machine, as a table
+.PHONY: bench-programs
+bench-programs:
 	scripts/setup
 	$(CARGO) rustc --release --quiet -p guest-tool -- -C target-feature=+crt-static
-	$(CARGO) build --release --quiet -p lab
-	target/release/lab-bench
+	$(CARGO) build --release --quiet -p lab -p insn-plugin
+
+.PHONY: bench
+bench: bench-programs ## Our module against the kernel's C driver, a pipe and TCP (about 15 minutes)
+	scripts/module
+	target/release/bench
+
+.PHONY: bench-quick
+bench-quick: bench-programs ## The same, key rows only (about 2 minutes)
+	scripts/module
+	target/release/bench --quick
+
+.PHONY: bench-lab
+bench-lab: bench-programs ## What the lab and the kernel's own drivers do on this machine, as a table
+	target/release/bench --quick --reference
 
 .PHONY: endurance
 endurance: ## Boot, discover, transfer, compare, 30 times in a row (ROUNDS=n)

@@ -213,6 +213,11 @@ impl Mapping {
         unsafe { bindings::dma_max_mapping_size(attachment.nhi().dma_device()) }
     }
 
+    /// What keeps the device bound.
+    pub(super) fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
     fn device(&self) -> *mut bindings::device {
         self.attachment.nhi().dma_device()
     }

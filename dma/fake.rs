@@ -35,6 +35,8 @@ pub(super) struct FakePort {
     pub(super) posts: KVec<u32>,
     /// The device's index.
     pub(super) hardware: u32,
+    /// Whether the interrupt is masked.
+    pub(super) masked: bool,
 }
 
 impl FakePort {
@@ -51,6 +53,7 @@ impl FakePort {
             doorbells: KVec::with_capacity(1024, GFP_KERNEL)?,
             posts,
             hardware: 0,
+            masked: false,
         })
     }
 
@@ -88,6 +91,15 @@ impl Port for FakePort {
 
     fn doorbell(&mut self, slot: u32) {
         self.doorbells.push(slot, GFP_KERNEL).unwrap();
+    }
+
+    fn mask(&mut self) -> bool {
+        self.masked = true;
+        true
+    }
+
+    fn unmask(&mut self) {
+        self.masked = false;
     }
 }
 

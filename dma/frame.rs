@@ -53,6 +53,9 @@ impl Frame {
 pub(crate) struct Arrival<'a> {
     /// What it is.
     pub(crate) frame: Frame,
+    /// How many there are: more than one only of intact frames with the PDFs
+    /// [`Config::plain`](super::Config::plain), of which `frame` is the first.
+    pub(crate) frames: u32,
     pub(super) memory: &'a Memory,
     pub(super) port: &'a dyn Port,
     pub(super) slot: u32,

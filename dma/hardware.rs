@@ -27,11 +27,16 @@ use super::{
         Mapping,
         Memory, //
     },
+    interrupt::{
+        self,
+        Context, //
+    },
     registers::{
         self,
         Descriptor,
         Status, //
     },
+    ring::is_gone,
     slots::Port, //
 };
 
@@ -40,12 +45,15 @@ use super::{
 /// # Invariants
 ///
 /// - `descriptors` are the `size` descriptors of a ring that is not freed yet.
+/// - `ring` is that ring, and its interrupts go to `context`.
 /// - `doorbell` is its index register.
 pub(crate) struct Hardware {
     descriptors: NonNull<Descriptor>,
     size: u32,
     doorbell: *mut c_void,
     shift: u32,
+    ring: NonNull<tb::tb_ring>,
+    context: Arc<Context>,
     mapping: Mapping,
 }
 
@@ -57,7 +65,7 @@ impl Hardware {
     ///
     /// # Safety
     ///
-    /// - `ring` must be a ring of the host interface of `attachment`.
+    /// - `ring` must be a ring of the host interface of `attachment`, `context` be attached to it.
     /// - What this returns must not be used once the ring is freed, and must not be dropped
     ///   while the ring is running.
     ///
@@ -66,6 +74,7 @@ impl Hardware {
     /// - `ENOMEM`
     pub(super) unsafe fn new(
         ring: NonNull<tb::tb_ring>,
+        context: Arc<Context>,
         attachment: Attachment,
         memory: Arc<Memory>,
     ) -> Result<Self> {
@@ -92,6 +101,8 @@ impl Hardware {
             size,
             doorbell: base.wrapping_byte_add(doorbell),
             shift,
+            ring,
+            context,
             mapping: Mapping::new(attachment, memory, direction)?,
         })
     }
@@ -133,6 +144,28 @@ impl Port for Hardware {
     fn doorbell(&mut self, slot: u32) {
         // SAFETY: By the type invariants. The other half of the register ignores writes.
         unsafe { bindings::iowrite32(slot << self.shift, self.doorbell) };
+    }
+
+    fn mask(&mut self) -> bool {
+        let Some((address, bit)) = self.context.mask_clear() else {
+            return false;
+        };
+
+        // SAFETY: A register of a host interface that the mapping's attachment keeps. Writing one
+        // bit masks just that interrupt.
+        unsafe { bindings::iowrite32(bit, address) };
+        true
+    }
+
+    fn unmask(&mut self) {
+        if is_gone(self.mapping.attachment()) {
+            return;
+        }
+        // SAFETY: By the type invariants; only a ring that [`Self::mask`] has masked is unmasked,
+        // which has our handler. `&mut self` serialises calls, and the ring is not stopped before
+        // `State::running` is taken back under the lock that is held here.
+        unsafe { interrupt::unmask(self.ring) };
+        self.context.unmasked();
     }
 
     fn needs_sync(&self) -> bool {

@@ -5,7 +5,7 @@
 //! The core's handler queues work on a shared workqueue, whose worker then wakes `ring->wait`:
 //! two context switches where one will do. So, where the ring has an MSI-X vector, its handler
 //! is replaced by [`handle`], which clears the ring's status bit where that does not clear
-//! itself, and wakes the [`WaitQueue`]. Nothing is masked, no lock is taken. `tb_ring_free()`
+//! itself, and wakes the [`WaitQueue`]. It masks nothing and takes no lock. `tb_ring_free()`
 //! frees the interrupt as if it were the core's: it knows it by number and `dev_id`, which are
 //! the same.
 //!
@@ -62,8 +62,8 @@ pub(super) enum Delivery {
     None,
 }
 
-/// Register and bit that clear the ring's interrupt status.
-struct Clear {
+/// Register and bit that do something to the ring's interrupt.
+struct Bit {
     address: *mut c_void,
     bit: u32,
 }
@@ -72,7 +72,7 @@ struct Clear {
 ///
 /// # Invariants
 ///
-/// `clear` and `flush` point into the registers of a host interface that stays as long as the
+/// `clear`, `mask` and `flush` point into the registers of a host interface that stays as long as the
 /// interrupt is requested.
 #[pin_data]
 pub(super) struct Context {
@@ -80,7 +80,9 @@ pub(super) struct Context {
     stats: Stats,
     delivery: Delivery,
     /// `None` where status bits clear themselves.
-    clear: Option<Clear>,
+    clear: Option<Bit>,
+    /// What masks the interrupt. `None` where that needs a read too.
+    mask: Option<Bit>,
     /// A register that can be read without effect.
     flush: *const c_void,
     /// Whether to wait until the clearing has reached the device.
@@ -115,6 +117,7 @@ impl Context {
 
         let hop = usize::try_from(hop).map_err(|_| EINVAL)?;
         let (offset, bit) = registers::status_clear(hop, is_tx, hops);
+        let (mask_offset, _) = registers::mask_clear(hop, is_tx, hops);
         let auto_clear = quirks & registers::QUIRK_AUTO_CLEAR_INT != 0;
 
         queue.set_polled(delivery == Delivery::None);
@@ -124,8 +127,12 @@ impl Context {
                 queue,
                 stats: Stats::new(),
                 delivery,
-                clear: (!auto_clear).then(|| Clear {
+                clear: (!auto_clear).then(|| Bit {
                     address: base.wrapping_byte_add(offset),
+                    bit,
+                }),
+                mask: (!auto_clear).then(|| Bit {
+                    address: base.wrapping_byte_add(mask_offset),
                     bit,
                 }),
                 flush: base.wrapping_byte_add(registers::flush()),
@@ -148,6 +155,7 @@ impl Context {
                 stats: Stats::new(),
                 delivery: Delivery::None,
                 clear: None,
+                mask: None,
                 flush: core::ptr::null(),
                 read_back: AtomicFlag::new(false),
                 entry: Opaque::uninit(),
@@ -184,18 +192,38 @@ impl Context {
         }
     }
 
+    /// Register and bit that mask the ring's interrupt, where one write does that and where we
+    /// know how to unmask it.
+    pub(super) fn mask_clear(&self) -> Option<(*mut c_void, u32)> {
+        let mask = self.mask.as_ref()?;
+
+        (self.delivery == Delivery::Direct).then_some((mask.address, mask.bit))
+    }
+
+    /// The ring was unmasked. What was completed before may have set a status bit that nobody was
+    /// told of, and some host interfaces send no message while it is set.
+    pub(super) fn unmasked(&self) {
+        self.clear_status();
+    }
+
     /// In interrupt context.
     fn interrupt(&self) {
         self.stats.interrupts.add(1);
-        if let Some(clear) = &self.clear {
-            // SAFETY: A register, by the type invariants. Writing one bit clears just that.
-            unsafe { bindings::iowrite32(clear.bit, clear.address) };
-            if self.read_back.load(Relaxed) {
-                // SAFETY: As above; the value (all ones if the device is gone) is not used.
-                unsafe { bindings::ioread32(self.flush) };
-            }
-        }
+        self.clear_status();
         self.wake();
+    }
+
+    fn clear_status(&self) {
+        let Some(clear) = &self.clear else {
+            return;
+        };
+
+        // SAFETY: A register, by the type invariants. Writing one bit clears just that.
+        unsafe { bindings::iowrite32(clear.bit, clear.address) };
+        if self.read_back.load(Relaxed) {
+            // SAFETY: As above; the value (all ones if the device is gone) is not used.
+            unsafe { bindings::ioread32(self.flush) };
+        }
     }
 
     fn wake(&self) {
@@ -282,6 +310,35 @@ unsafe fn replace_handler(ring: *mut tb::tb_ring, context: &Context) -> Result {
     }
     kernel::error::to_result(error)
 }
+
+/// Unmasks the interrupt of a ring, which need not be masked.
+///
+/// `tb_ring_poll_complete()` does that under the locks that it needs, if the ring has `start_poll`.
+/// That is safe to have for a moment only where our handler has the vector: the core's would mask
+/// again and call it.
+///
+/// # Safety
+///
+/// `ring` is valid, has our handler ([`Delivery::Direct`]), and is not stopped meanwhile. Nobody else
+/// calls this for it at the same time.
+pub(super) unsafe fn unmask(ring: NonNull<tb::tb_ring>) {
+    let ring = ring.as_ptr();
+
+    // SAFETY: By the safety requirements of this function. Our handler does not look at
+    // `start_poll`, and nobody else gets this interrupt.
+    unsafe {
+        (*ring).start_poll = Some(never_called);
+        tb::tb_ring_poll_complete(ring);
+        (*ring).start_poll = None;
+    }
+}
+
+/// Stands for `start_poll` for a moment in [`unmask`].
+///
+/// # Safety
+///
+/// None.
+unsafe extern "C" fn never_called(_data: *mut c_void) {}
 
 /// Handles the vector of one ring.
 ///

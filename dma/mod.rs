@@ -42,6 +42,7 @@ mod registers;
 mod ring;
 mod rx;
 mod rx_indices;
+mod scan;
 mod slots;
 mod spin;
 mod stats;
@@ -83,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) busy_poll: bool,
     /// How long a reader spins before it sleeps where that pays off, in us; 0 for never.
     pub(crate) spin_us: u32,
+    /// PDFs of data, which is looked at when it is read and not before.
+    pub(crate) plain: Pdf,
     /// Bit n: PDF n starts a received frame.
     pub(crate) sof_mask: u16,
     /// Bit n: PDF n ends a received frame.

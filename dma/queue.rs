@@ -144,7 +144,7 @@ impl WaitQueue {
     /// Whether somebody waits: `wq_has_sleeper()`.
     ///
     /// What the caller wrote before it is visible to a task that this overlooks.
-    fn has_sleeper(&self) -> bool {
+    pub(super) fn has_sleeper(&self) -> bool {
         smp_mb();
         let head = self.head.get();
         // SAFETY: The head is initialised. Its list changes under us, hence the volatile read;

@@ -12,6 +12,7 @@ use kernel::{
 use super::{
     frame::Frame,
     hardware::Hardware,
+    registers::FRAME_SIZE,
     rx::Rx,
     slots::Port, //
 };
@@ -86,7 +87,7 @@ impl<P: Port> Reader<P> {
     /// Done with the frame that [`Reader::peek`] returns, read or not.
     pub(crate) fn consume(&mut self) {
         if self.peek().is_some() {
-            self.step();
+            self.step(1);
             self.give_back();
         }
     }
@@ -118,9 +119,14 @@ impl<P: Port> Reader<P> {
                 break;
             }
 
-            let (copied, left) = self.copy_frame(&frame, dest);
+            let run = self.full_frames(&frame, dest.len() / FRAME_SIZE);
+            let (copied, frames, left) = if run > 1 {
+                self.copy_run(run, dest)
+            } else {
+                self.copy_frame(&frame, dest)
+            };
             total.bytes += copied;
-            total.frames += u32::from(!left);
+            total.frames += frames;
             if left && !dest.is_empty() {
                 result = Err(EFAULT);
                 break;
@@ -133,10 +139,58 @@ impl<P: Port> Reader<P> {
         Ok(total)
     }
 
-    /// Copies the rest of one frame; the bytes copied, and whether some are left.
-    fn copy_frame(&mut self, frame: &Frame, dest: &mut IovIterDest<'_>) -> (usize, bool) {
+    /// How many full frames from the oldest on, which is `frame`, are like it and lie one behind
+    /// the other in memory; up to `most`. 0 if a part of it was read, or it is not full.
+    fn full_frames(&self, frame: &Frame, most: usize) -> u32 {
+        // Caches and bounce buffers are made to agree frame by frame.
+        if self.rx.needs_sync || self.offset != 0 || frame.length != FRAME_SIZE {
+            return 0;
+        }
+        let Some((_, behind)) = self.rx.memory.buffer(self.slot) else {
+            return 0;
+        };
+        let unread = self.rx.pending().wrapping_sub(self.done);
+        // No more than what goes back to the device at once.
+        let batch = self.rx.geometry.batch() - self.done;
+        // CAST: A larger number does not matter.
+        let most = (most as u32)
+            .min(unread)
+            .min(batch)
+            .min(behind)
+            .min(self.rx.geometry.size() - self.slot);
+        let alike = |slot: &u32| self.rx.status(*slot).map(Frame::new).as_ref() == Some(frame);
+
+        // CAST: At most `most`.
+        (self.slot..self.slot + most).take_while(alike).count() as u32
+    }
+
+    /// Copies so many full frames; the bytes copied, the frames done with, and whether some are
+    /// left.
+    fn copy_run(&mut self, frames: u32, dest: &mut IovIterDest<'_>) -> (usize, u32, bool) {
         let Some((buffer, _)) = self.rx.memory.buffer(self.slot) else {
-            return (0, true);
+            return (0, 0, true);
+        };
+        let wanted = frames as usize * FRAME_SIZE;
+
+        // SAFETY:
+        // - The buffers of `full_frames()` frames are one behind the other.
+        // - They are ours: their frames arrived and were not consumed.
+        // - `dest` may be written, by its type invariants.
+        let copied =
+            unsafe { bindings::_copy_to_iter(buffer.as_ptr().cast(), wanted, dest.as_raw()) };
+        // CAST: At most `frames`.
+        let whole = (copied / FRAME_SIZE) as u32;
+
+        self.step(whole);
+        self.offset = copied % FRAME_SIZE;
+        (copied, whole, copied < wanted)
+    }
+
+    /// Copies the rest of one frame; the bytes copied, the frames done with, and whether some
+    /// are left.
+    fn copy_frame(&mut self, frame: &Frame, dest: &mut IovIterDest<'_>) -> (usize, u32, bool) {
+        let Some((buffer, _)) = self.rx.memory.buffer(self.slot) else {
+            return (0, 0, true);
         };
         let rest = frame.length.saturating_sub(self.offset);
         let wanted = rest.min(dest.len());
@@ -156,10 +210,10 @@ impl<P: Port> Reader<P> {
 
         self.offset += copied;
         if copied < rest {
-            return (copied, true);
+            return (copied, 0, true);
         }
-        self.step();
-        (copied, false)
+        self.step(1);
+        (copied, 1, false)
     }
 
     /// Makes the frame visible to the CPU, once.
@@ -170,12 +224,12 @@ impl<P: Port> Reader<P> {
         self.rx.sync_for_cpu(self.slot);
     }
 
-    /// Goes on to the next frame.
-    fn step(&mut self) {
-        self.slot = self.rx.geometry.advance(self.slot, 1);
+    /// Goes on by so many frames.
+    fn step(&mut self, frames: u32) {
+        self.slot = self.rx.geometry.advance(self.slot, frames);
         self.offset = 0;
         self.synced = false;
-        self.done += 1;
+        self.done += frames;
         if self.done >= self.rx.geometry.batch() {
             self.give_back();
         }
@@ -188,5 +242,72 @@ impl<P: Port> Reader<P> {
         if done != 0 {
             self.rx.consume(done);
         }
+    }
+}
+
+#[cfg(CONFIG_THUNDERBOLT_STREAM_KUNIT_TEST)]
+#[kernel::macros::kunit_tests(thunderbolt_stream_dma_reader)]
+mod tests {
+    use super::{
+        super::{
+            fake::FakePort,
+            registers::{
+                Pdf,
+                Status, //
+            },
+            Config, //
+        },
+        *, //
+    };
+
+    const DATA: Pdf = Pdf { sof: 1, eof: 2 };
+    const CONFIG: Config = Config {
+        ring_size: 256,
+        throttling: 0,
+        busy_poll: false,
+        spin_us: 0,
+        plain: DATA,
+        sof_mask: 1 << DATA.sof,
+        eof_mask: 1 << DATA.eof,
+    };
+
+    /// Reads so many frames, one at a time; whether the interrupt is masked after that.
+    fn read(rx: &Rx<FakePort>, reader: &mut Reader<FakePort>, frames: u32) -> Option<bool> {
+        for _ in 0..frames {
+            rx.with_port(|port| port.complete(1, |_| Status::received(64, DATA, 0)));
+            rx.scan_new(&mut |_| {});
+            reader.consume();
+        }
+        rx.with_port(|port| port.masked)
+    }
+
+    #[test]
+    fn the_interrupt_is_masked_for_bulk_and_unmasked_for_sleepers() -> Result {
+        let (rx, mut reader) = Rx::fake(&CONFIG)?;
+
+        assert_eq!(read(&rx, &mut reader, 30), Some(false));
+        assert_eq!(read(&rx, &mut reader, 30), Some(true));
+        // Nobody sleeps.
+        rx.leave();
+        assert_eq!(rx.with_port(|port| port.masked), Some(true));
+
+        // Nor does who finds what he wants.
+        rx.wait(&mut || rx.with_port(|port| port.masked) == Some(true))?;
+        assert_eq!(rx.with_port(|port| port.masked), Some(true));
+        let mut looks = 0;
+        rx.wait(&mut || {
+            looks += 1;
+            looks > 1
+        })?;
+        assert_eq!(rx.with_port(|port| port.masked), Some(false));
+        // Likely to go on, but not for long.
+        assert_eq!(read(&rx, &mut reader, 1), Some(true));
+        rx.unmask();
+        // Messages with waits between them are no bulk, however many.
+        for _ in 0..10 {
+            assert_eq!(read(&rx, &mut reader, 30), Some(false));
+            rx.unmask();
+        }
+        Ok(())
     }
 }

@@ -35,6 +35,8 @@ const INTERRUPT_CLEAR: usize = 0x37808;
 
 /// Interrupt mask (`REG_RING_INTERRUPT_BASE`). Reading it has no side effect.
 const INTERRUPT_MASK: usize = 0x38200;
+/// Writing a 1 masks (`REG_RING_INTERRUPT_MASK_CLEAR_BASE`).
+const INTERRUPT_MASK_CLEAR: usize = 0x38208;
 
 /// Bit 0 of `tb_nhi::quirks`: status bits clear themselves when an MSI-X is sent
 /// (`QUIRK_AUTO_CLEAR_INT` of `drivers/thunderbolt/nhi.h`; Intel controllers).
@@ -62,6 +64,14 @@ pub(super) const fn status_clear(hop: usize, is_tx: bool, hop_count: usize) -> (
     let bit = if is_tx { hop } else { hop_count + hop };
 
     (INTERRUPT_CLEAR + bit / 32 * 4, 1 << (bit % 32))
+}
+
+/// Byte offset of the register, and the bit in it, that masks the interrupt of a ring by a write
+/// alone, where status bits do not clear themselves (`nhi_mask_interrupt()`).
+pub(super) const fn mask_clear(hop: usize, is_tx: bool, hop_count: usize) -> (usize, u32) {
+    let (offset, bit) = status_clear(hop, is_tx, hop_count);
+
+    (INTERRUPT_MASK_CLEAR + (offset - INTERRUPT_CLEAR), bit)
 }
 
 /// Byte offset of a register that is safe to read, to push posted writes out.
@@ -228,6 +238,8 @@ mod tests {
         assert_eq!(status_clear(3, false, 12), (0x37808, 1 << 15));
         assert_eq!(status_clear(0, false, 32), (0x3780c, 1));
         assert_eq!(status_clear(15, false, 21), (0x3780c, 1 << 4));
+        assert_eq!(mask_clear(3, false, 12), (0x38208, 1 << 15));
+        assert_eq!(mask_clear(0, false, 32), (0x3820c, 1));
     }
 
     #[test]

@@ -15,8 +15,7 @@ use core::ptr::{
 use kernel::{
     ffi::{
         c_int,
-        c_uint,
-        c_void, //
+        c_uint, //
     },
     prelude::*,
     sync::Arc,
@@ -220,7 +219,12 @@ impl Ring {
             return;
         }
 
-        self.assert_unmasked();
+        // `tb_ring_stop()` complains (`dev_WARN`) if the interrupt is masked already: by us, or
+        // because the host interface was reset behind our back.
+        if self.context.delivery() == Delivery::Direct && !is_gone(&self.attachment) {
+            // SAFETY: The ring is ours, and our handler has its vector.
+            unsafe { interrupt::unmask(self.raw) };
+        }
         // SAFETY: The ring is ours and was started. Its queues are empty: nothing is cancelled,
         // no callback runs.
         unsafe { tb::tb_ring_stop(self.raw.as_ptr()) };
@@ -229,27 +233,6 @@ impl Ring {
         // it nor notes that the ring is stopped, and would complain when it is freed. Nobody
         // else writes these bits.
         unsafe { tb::tb_ring::set_running_raw(self.raw.as_ptr(), false) };
-    }
-
-    /// `tb_ring_stop()` complains (`dev_WARN`) if the ring's interrupt is masked already. We
-    /// never mask it, but a host interface that was reset behind our back has.
-    ///
-    /// `tb_ring_poll_complete()` unmasks under the locks that this needs, if the ring has
-    /// `start_poll`. That is safe to have for a moment only where our handler has the vector:
-    /// the core's would mask again and call it.
-    fn assert_unmasked(&self) {
-        if self.context.delivery() != Delivery::Direct || is_gone(&self.attachment) {
-            return;
-        }
-
-        let ring = self.raw.as_ptr();
-        // SAFETY: The ring is valid. Our handler does not look at `start_poll`, and nobody else
-        // gets this interrupt.
-        unsafe {
-            (*ring).start_poll = Some(never_called);
-            tb::tb_ring_poll_complete(ring);
-            (*ring).start_poll = None;
-        }
     }
 
     /// Maps `memory` for the device, and gives access to descriptors and doorbell.
@@ -265,7 +248,11 @@ impl Ring {
     pub(super) unsafe fn hardware(&self, memory: Arc<Memory>) -> Result<Hardware> {
         // SAFETY: The ring is ours, and what is made of it is used as long as it lives only, by
         // the safety requirements of this function.
-        unsafe { Hardware::new(self.raw, self.attachment.clone(), memory) }
+        unsafe {
+            let context = self.context.clone();
+
+            Hardware::new(self.raw, context, self.attachment.clone(), memory)
+        }
     }
 
     /// Buffers for all slots of the ring.
@@ -292,13 +279,6 @@ impl Drop for Ring {
     }
 }
 
-/// Stands for `start_poll` for a moment in [`Ring::assert_unmasked`].
-///
-/// # Safety
-///
-/// None.
-unsafe extern "C" fn never_called(_data: *mut c_void) {}
-
 /// Whether a ring of the kind could be had. Just a look: another may take it.
 fn has_free_ring(attachment: &Attachment, is_tx: bool) -> bool {
     let nhi = attachment.nhi().as_raw();
@@ -323,7 +303,7 @@ fn has_free_ring(attachment: &Attachment, is_tx: bool) -> bool {
 }
 
 /// Whether the host interface has disappeared and must not be touched any more.
-fn is_gone(attachment: &Attachment) -> bool {
+pub(super) fn is_gone(attachment: &Attachment) -> bool {
     // SAFETY: The host interface is valid. This may change under us, hence the volatile read.
     unsafe { ptr::read_volatile(&raw const (*attachment.nhi().as_raw()).going_away) }
 }

@@ -9,8 +9,8 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Relaxed,
-            Release, //
+            AtomicFlag,
+            Relaxed, //
         },
         Arc,
         Mutex,
@@ -25,11 +25,7 @@ use crate::thunderbolt::{
 
 use super::{
     chunk::Memory,
-    frame::{
-        Arrival,
-        Damage,
-        Frame, //
-    },
+    frame::Arrival,
     hardware::Hardware,
     interrupt::{
         Context,
@@ -59,8 +55,9 @@ use super::{
     WaitQueue, //
 };
 
-/// Frames to look at before the lock is given up for a moment.
-const SCAN_BATCH: u32 = 64;
+/// Whoever has consumed more than so many frames since he waited last moves bulk: being woken
+/// some microseconds earlier does not make that faster, and spinning takes the CPU from it.
+const BULK: u32 = 32;
 
 /// What the lock of an RX ring covers.
 pub(super) struct State<P> {
@@ -68,6 +65,8 @@ pub(super) struct State<P> {
     pub(super) indices: Option<RxIndices<P>>,
     /// Whether doorbells are allowed.
     pub(super) running: bool,
+    /// Whether the interrupt is masked ([`Rx::mask_for_bulk`]).
+    masked: bool,
 }
 
 /// An RX ring, for everybody.
@@ -87,19 +86,27 @@ pub(crate) struct Rx<P: Port = Hardware> {
     #[pin]
     ring: Mutex<Option<Ring>>,
     pub(super) memory: Arc<Memory>,
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
     pub(super) geometry: Geometry,
     /// Status words of frames that arrived and are not consumed.
-    arrived: KVec<Atomic<u32>>,
+    pub(super) arrived: KVec<Atomic<u32>>,
     /// Frames that arrived so far, modulo 2^32. Written under the lock.
-    scanned: Atomic<u32>,
+    pub(super) scanned: Atomic<u32>,
     /// Frames that were consumed so far, modulo 2^32. Written by the [`Reader`].
     consumed: Atomic<u32>,
+    /// `State::masked`, for a look without the lock.
+    masked: AtomicFlag,
+    /// Whether bulk was being read at the last wait ([`Rx::is_bulk`]): it is likely to go on.
+    was_bulk: AtomicFlag,
+    /// `consumed` when somebody waited last.
+    waited_at: Atomic<u32>,
     spin: Spin,
     busy_poll: bool,
     pub(super) needs_sync: bool,
-    sof_mask: u16,
-    eof_mask: u16,
+    /// PDFs of frames that need no look of their own.
+    pub(super) plain: Pdf,
+    pub(super) sof_mask: u16,
+    pub(super) eof_mask: u16,
     hop: u16,
 }
 
@@ -165,6 +172,7 @@ impl<P: Port> Rx<P> {
                 state <- new_spinlock!(State {
                     indices: Some(RxIndices::new(port, geometry, interrupt)),
                     running: false,
+                    masked: false,
                 }),
                 ring <- new_mutex!(ring),
                 memory,
@@ -173,8 +181,12 @@ impl<P: Port> Rx<P> {
                 arrived,
                 scanned: Atomic::new(0),
                 consumed: Atomic::new(0),
+                masked: AtomicFlag::new(false),
+                was_bulk: AtomicFlag::new(false),
+                waited_at: Atomic::new(0),
                 spin: Spin::new(config.spin_us.saturating_mul(1000)),
                 busy_poll: config.busy_poll,
+                plain: config.plain,
                 sof_mask: config.sof_mask,
                 eof_mask: config.eof_mask,
                 hop,
@@ -222,79 +234,6 @@ impl<P: Port> Rx<P> {
             .wrapping_sub(self.consumed.load(Relaxed))
     }
 
-    /// Looks for frames that arrived; calls `visit` once for each, in order. Returns how many
-    /// there were.
-    ///
-    /// `visit` is called under the ring's lock: it must not sleep, nor call this ring.
-    pub(crate) fn scan_new(&self, visit: &mut dyn FnMut(&Arrival<'_>)) -> u32 {
-        let mut total = 0;
-
-        loop {
-            let found = self.scan_batch(visit);
-
-            total += found;
-            if found < SCAN_BATCH {
-                break;
-            }
-        }
-        // Somebody was sent by the ticker, after a time without interrupts, and found something.
-        let ticked = self.queue().take_tick();
-        if total != 0 && ticked && self.context.delivery() != Delivery::None {
-            self.context.interrupt_was_lost();
-        }
-        total
-    }
-
-    fn scan_batch(&self, visit: &mut dyn FnMut(&Arrival<'_>)) -> u32 {
-        let mut state = self.state.lock();
-        let Some(indices) = &mut state.indices else {
-            return 0;
-        };
-        let mut found = 0;
-        let mut bytes = 0;
-
-        while found < SCAN_BATCH {
-            let Some((slot, status)) = indices.scan() else {
-                break;
-            };
-            let frame = Frame::new(status);
-
-            found += 1;
-            bytes += frame.length as u64;
-            self.count_oddities(&frame);
-            if let Some(entry) = self.arrived.get(slot as usize) {
-                entry.store(status.into_raw(), Relaxed);
-            }
-            visit(&Arrival {
-                frame,
-                memory: &self.memory,
-                port: indices.port(),
-                slot,
-            });
-        }
-        if found != 0 {
-            self.stats().frames.add(u64::from(found));
-            self.stats().bytes.add(bytes);
-            // Pairs with the load in `pending()`: who sees the number sees the entries.
-            let scanned = self.scanned.load(Relaxed).wrapping_add(found);
-            self.scanned.store(scanned, Release);
-        }
-        found
-    }
-
-    fn count_oddities(&self, frame: &Frame) {
-        let Pdf { sof, eof } = frame.pdf;
-
-        match frame.damage {
-            Some(Damage::Crc) => self.stats().crc_errors.add(1),
-            Some(Damage::Overrun) => self.stats().overruns.add(1),
-            None if self.sof_mask >> sof & self.eof_mask >> eof & 1 == 0 => {
-                self.stats().unknown_pdfs.add(1)
-            }
-            None => {}
-        }
-    }
-
     /// Waits until `ready` says so, or the ring was stopped.
     ///
     /// `ready` should call [`Rx::scan_new`] and look at [`Rx::pending`]. It is called often,
@@ -318,7 +257,18 @@ impl<P: Port> Rx<P> {
         if self.busy_poll {
             return waiter.busy(&mut ready);
         }
-        if waiter.spin_and_sleep(&self.spin, &mut ready)? && self.pending() != 0 {
+        if ready() {
+            return Ok(());
+        }
+        let bulk = self.is_bulk();
+
+        self.unmask();
+        let late = if bulk {
+            waiter.sleep(&mut ready)?
+        } else {
+            waiter.spin_and_sleep(&self.spin, &mut ready)?
+        };
+        if late && self.pending() != 0 {
             self.context.interrupt_was_lost();
         }
         Ok(())
@@ -339,6 +289,55 @@ impl<P: Port> Rx<P> {
         }
     }
 
+    /// Masks the interrupt while somebody reads bulk, who finds new frames by himself: an
+    /// interrupt would only keep him from it. Whoever goes to sleep unmasks ([`Rx::unmask`]), and
+    /// the reader does when he leaves others asleep ([`Rx::leave`]).
+    fn mask_for_bulk(&self, state: &mut State<P>) {
+        if state.masked || !(self.was_bulk.load(Relaxed) || self.is_bulk()) {
+            return;
+        }
+        let Some(indices) = &mut state.indices else {
+            return;
+        };
+
+        if indices.port_mut().mask() {
+            state.masked = true;
+            self.masked.store(true, Relaxed);
+        }
+    }
+
+    /// Whether so much was consumed since somebody waited that latency does not matter.
+    fn is_bulk(&self) -> bool {
+        let consumed = self.consumed.load(Relaxed);
+
+        consumed.wrapping_sub(self.waited_at.load(Relaxed)) > BULK
+    }
+
+    /// For who is about to sleep on the queue, and is on it already or looks again before he does:
+    /// interrupts come from now on.
+    pub(crate) fn unmask(&self) {
+        self.was_bulk.store(self.is_bulk(), Relaxed);
+        self.waited_at.store(self.consumed.load(Relaxed), Relaxed);
+        let mut state = self.state.lock();
+        if !state.running || !core::mem::take(&mut state.masked) {
+            return;
+        }
+
+        self.masked.store(false, Relaxed);
+        if let Some(indices) = &mut state.indices {
+            indices.port_mut().unmask();
+        }
+    }
+
+    /// For who has read and goes away.
+    pub(crate) fn leave(&self) {
+        // Pairs with the lock in `unmask()`: who came to the queue later finds the mask there.
+        if self.masked.load(Relaxed) && self.queue().has_sleeper() {
+            self.unmask();
+            self.queue().wake();
+        }
+    }
+
     /// The reader is done with `frames` frames more.
     pub(super) fn consume(&self, frames: u32) {
         let mut state = self.state.lock();
@@ -346,6 +345,7 @@ impl<P: Port> Rx<P> {
         if state.running {
             let rang = state.indices.as_mut().is_some_and(|i| i.consume(frames));
             self.stats().doorbells.add(u64::from(rang));
+            self.mask_for_bulk(&mut state);
         }
         drop(state);
 

@@ -59,8 +59,7 @@ impl<P: Port> RxIndices<P> {
         &self.port
     }
 
-    /// The fake behind the ring.
-    #[cfg(CONFIG_THUNDERBOLT_STREAM_KUNIT_TEST)]
+    /// The same, to be changed.
     pub(super) fn port_mut(&mut self) -> &mut P {
         &mut self.port
     }

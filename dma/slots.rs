@@ -23,6 +23,14 @@ pub(crate) trait Port: Send + Unpin + 'static {
     /// Tells the device that everything before `slot` is posted. One MMIO write.
     fn doorbell(&mut self, slot: u32);
 
+    /// Masks the ring's interrupt, if one write does that; says whether it did.
+    fn mask(&mut self) -> bool {
+        false
+    }
+
+    /// Unmasks it. Look at the descriptors after that, not before.
+    fn unmask(&mut self) {}
+
     /// Whether [`Port::sync_for_cpu`] does anything.
     fn needs_sync(&self) -> bool {
         false

@@ -36,6 +36,7 @@ fn config(ring_size: u32) -> Config {
         throttling: 0,
         busy_poll: false,
         spin_us: 0,
+        plain: DATA,
         sof_mask: 1 << DATA.sof,
         eof_mask: 1 << DATA.eof | 1 << CLOSE.eof,
     }

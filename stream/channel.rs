@@ -270,15 +270,17 @@ impl Channel {
         self.follow_up(rings);
     }
 
-    /// One frame has arrived.
+    /// Frames of one kind have arrived.
     pub(super) fn arrived(&self, rings: &Rings, arrival: &Arrival<'_>) -> Wake {
         let frame = classify(&arrival.frame, 0, |to| arrival.payload(to));
         self.with(|shared| {
-            if shared.is_about(rings) {
-                shared.session.frame_arrived(frame)
-            } else {
-                Wake::default()
+            if !shared.is_about(rings) {
+                return Wake::default();
             }
+            for _ in 1..arrival.frames {
+                shared.session.frame_arrived(frame);
+            }
+            shared.session.frame_arrived(frame)
         })
     }
 

@@ -21,6 +21,9 @@ impl OpenFile {
         if self.user.settings().busy_poll {
             return Polled::Never;
         }
+        if let Some(rings) = self.user.channel.readable() {
+            rings.rx.unmask();
+        }
         let data = self.has_data();
         let room = self
             .user

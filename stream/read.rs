@@ -91,6 +91,7 @@ impl OpenFile {
         };
         drop(inside);
         channel.finish_reading(&rings);
+        rings.rx.leave();
         result
     }
 
@@ -143,10 +144,7 @@ impl OpenFile {
             self.with(|file, shared| {
                 let session = &mut shared.session;
                 // CAST: At most a ring full of frames.
-                session.consumed(&file.token, copied.bytes as u32, copied.frames > 0);
-                for _ in 1..copied.frames {
-                    session.consumed(&file.token, 0, true);
-                }
+                session.consumed(&file.token, copied.bytes as u32, copied.frames);
             });
             total += copied.bytes;
             if dest.is_empty() {

@@ -76,6 +76,7 @@ impl Rings {
             throttling: link.settings.throttling_ns,
             busy_poll: link.settings.busy_poll,
             spin_us: SPIN_US,
+            plain: DATA,
             sof_mask: 1 << SOF,
             eof_mask: 1 << DATA.eof | 1 << CLOSE.eof,
         };

@@ -247,11 +247,11 @@ impl Session {
         state
     }
 
-    /// `file` has read `bytes` of the session that [`Session::read`] meant; `whole`: a frame has left
-    /// the ring by that. It need not have been reported to [`Session::frame_arrived`] yet.
-    pub(crate) fn consumed(&mut self, file: &FileToken, bytes: u32, whole: bool) {
+    /// `file` has read `bytes` of the session that [`Session::read`] meant; `frames` frames have
+    /// left the ring by that. They need not have been reported to [`Session::frame_arrived`] yet.
+    pub(crate) fn consumed(&mut self, file: &FileToken, bytes: u32, frames: u32) {
         if let Some(inbound) = self.inbound_of_mut(file.generation) {
-            inbound.consumed(bytes, whole);
+            inbound.consumed(bytes, frames);
         }
     }
 

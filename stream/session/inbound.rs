@@ -153,22 +153,22 @@ impl Inbound {
         }
     }
 
-    pub(super) fn consumed(&mut self, bytes: u32, whole: bool) {
+    pub(super) fn consumed(&mut self, bytes: u32, frames: u32) {
         self.started = true;
         self.touched = true;
         self.bytes = self.bytes.saturating_add(u64::from(bytes));
-        self.waiting = self.waiting.wrapping_sub(i64::from(whole));
-        if whole {
-            self.left_ring();
-        }
+        self.waiting = self.waiting.wrapping_sub(i64::from(frames));
+        self.left_ring(frames);
     }
 
-    /// The frame at the head has left the ring.
-    fn left_ring(&mut self) {
-        self.frames = self.frames.wrapping_sub(1);
-        if self.frames == 0 {
+    /// So many frames at the head have left the ring.
+    fn left_ring(&mut self, frames: u32) {
+        let before = self.frames;
+        self.frames = before.wrapping_sub(i64::from(frames));
+        if before > 0 && self.frames <= 0 {
             self.ends = 0;
-            self.waiting = 0;
+            // Those that left before they were reported.
+            self.waiting = self.frames;
             self.over = self.over.min(self.index.saturating_sub(1));
         }
     }
@@ -253,7 +253,7 @@ impl Inbound {
             bump(&mut counters.broken_sessions);
         }
         if settled == Settled::Drop {
-            self.left_ring();
+            self.left_ring(1);
         }
         settled
     }

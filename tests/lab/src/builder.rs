@@ -221,6 +221,13 @@ impl Builder {
         self
     }
 
+    /// Counts the instructions of all guests with this plugin of QEMU (the crate `insn-plugin`), for
+    /// [`Host::instructions`]. They run at a fraction of their speed.
+    pub fn instruction_counter(mut self, plugin: impl Into<PathBuf>) -> Self {
+        self.all.counter = Some(plugin.into());
+        self
+    }
+
     /// Leaves host interfaces and emulator out: for tests of the lab itself.
     pub fn without_nhi(mut self) -> Self {
         self.all.nhi = false;

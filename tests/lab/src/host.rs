@@ -13,7 +13,9 @@ use anyhow::{Context as _, Result, bail};
 use regex::Regex;
 use serde_json::json;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -340,6 +342,19 @@ impl Host {
             .process_id()
             .with_context(|| format!("host {} is not running", self.name()))?;
         id.cpu_seconds()
+    }
+
+    /// Instructions that the guest has executed, if the lab was started with
+    /// [`Builder::instruction_counter`](crate::Builder::instruction_counter).
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn instructions(&self) -> Result<u64> {
+        let mut text = String::new();
+        UnixStream::connect(self.files.counter())
+            .and_then(|mut socket| socket.read_to_string(&mut text))
+            .with_context(|| format!("nobody counts the instructions of host {}", self.name()))?;
+        text.parse().with_context(|| format!("a count: `{text}`"))
     }
 
     /// Socket of the console on which a root shell runs.

@@ -54,6 +54,11 @@ impl Files {
         self.file("disk")
     }
 
+    /// Where the plugin that counts instructions answers.
+    pub(crate) fn counter(&self) -> PathBuf {
+        self.file("insn")
+    }
+
     /// Where the emulator listens for this host.
     pub(crate) fn vfio(&self) -> PathBuf {
         self.dir.join(usb4_emulator::api::vfio_socket(&self.host))
@@ -134,6 +139,10 @@ pub(crate) fn command(spec: &HostSpec, files: &Files, initramfs: &Path) -> Resul
         let path = escaped(share)?;
         let how = "mount_tag=lab,security_model=none,multidevs=remap";
         add("virtfs", format!("local,path={path},{how}"));
+    }
+    if let Some(plugin) = &spec.counter {
+        let (plugin, socket) = (escaped(plugin)?, escaped(&files.counter())?);
+        add("plugin", format!("{plugin},socket={socket}"));
     }
     if spec.nhi {
         // In a slot of its own, as in real machines.

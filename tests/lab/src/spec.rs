@@ -141,6 +141,7 @@ pub(crate) struct Choice {
     pub(crate) disk_mib: Option<u64>,
     /// Instead of the kernel's.
     pub(crate) initramfs: Option<PathBuf>,
+    pub(crate) counter: Option<PathBuf>,
 }
 
 /// All that is needed to start a host, now or again.
@@ -171,6 +172,9 @@ pub(crate) struct HostSpec {
     /// Boots an initramfs of the test's, which is left alone.
     #[serde(default)]
     pub(crate) foreign: bool,
+    /// Plugin of QEMU that counts instructions.
+    #[serde(default)]
+    pub(crate) counter: Option<PathBuf>,
 }
 
 impl HostSpec {
@@ -218,6 +222,7 @@ impl HostSpec {
             share: choice.share.clone(),
             disk_mib: choice.disk_mib,
             foreign: choice.initramfs.is_some(),
+            counter: choice.counter.clone(),
         })
     }
 
@@ -307,6 +312,7 @@ impl HostSpec {
             share: None,
             disk_mib: None,
             foreign: false,
+            counter: None,
         }
     }
 }

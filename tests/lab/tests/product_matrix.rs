@@ -41,7 +41,7 @@ impl Way {
         match self {
             Self::OddBlocks => "dd bs=12347".into(),
             Self::Cat => "cat".into(),
-            Self::RandomSizes => format!("{TOOL} copy 1"),
+            Self::RandomSizes => format!("{TOOL} shuffle 1"),
         }
     }
 
@@ -50,7 +50,7 @@ impl Way {
         match self {
             Self::OddBlocks => "dd bs=30011".into(),
             Self::Cat => "cat".into(),
-            Self::RandomSizes => format!("{TOOL} copy 2"),
+            Self::RandomSizes => format!("{TOOL} shuffle 2"),
         }
     }
 }

@@ -229,7 +229,7 @@ fn apply(session: &mut Session, files: &mut Vec<FileToken>, call: Call) {
             let index = index.index(files.len());
             let file = &mut files[index];
             session.read(file, whole);
-            session.consumed(file, bytes, whole);
+            session.consumed(file, bytes, u32::from(whole));
             session.write(file);
             session.poll(file, whole, true);
             session.sync(file, u64::from(bytes));

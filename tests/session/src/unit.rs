@@ -160,7 +160,7 @@ fn a_reader_that_has_begun_stops_the_writer() {
         let mut session = connected(peer);
         let file = session.open(R);
         assert_eq!(arrive(&mut session, Frame::Data(10)), Settled::Keep);
-        session.consumed(&file, 4, false);
+        session.consumed(&file, 4, 0);
         session.release(file);
         let close = session
             .take_close()
@@ -241,7 +241,7 @@ fn rings_are_kept_while_something_is_under_way() {
     session.frame_arrived(Frame::Data(2));
     assert!(!session.at_rest());
     let file = session.open(R);
-    session.consumed(&file, 2, true);
+    session.consumed(&file, 2, 1);
     session.release(file);
     session.take_close();
     assert!(!session.at_rest());
@@ -262,7 +262,7 @@ fn rings_are_kept_while_something_is_under_way() {
 fn reading_may_overtake_the_report_of_an_arrival() {
     let mut session = connected(PeerKind::Legacy);
     let file = session.open(R);
-    session.consumed(&file, 2, true);
+    session.consumed(&file, 2, 1);
     session.frame_arrived(Frame::Data(2));
     arrive(&mut session, Frame::Close(None));
     assert!(session.at_rest());

@@ -203,7 +203,7 @@ impl RustEnd {
         head.offset += u64::from(len);
         head.len -= len;
         let whole = head.len == 0;
-        self.session.consumed(&file.token, len, whole);
+        self.session.consumed(&file.token, len, u32::from(whole));
         if whole {
             self.rx.pop_front();
         }

@@ -71,7 +71,7 @@ impl Victim {
         let data = matches!(head, Some(Frame::Data(_)));
         let state = self.session.read(file, data);
         if let (ReadState::Data, Some(Frame::Data(bytes))) = (state, head) {
-            self.session.consumed(file, bytes, true);
+            self.session.consumed(file, bytes, 1);
             self.ring.pop_front();
             self.settle();
         }

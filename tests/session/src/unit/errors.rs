@@ -27,7 +27,7 @@ fn a_mark_must_fit_what_was_read() {
         let mut file = session.open(R);
         arrive(&mut session, Frame::Data(3));
         assert_eq!(session.read(&mut file, true), ReadState::Data);
-        session.consumed(&file, 3, true);
+        session.consumed(&file, 3, 1);
         assert_eq!(read(&mut session, &mut file), ReadState::Wait);
         assert_eq!(arrive(&mut session, mark), Settled::Drop);
         assert_eq!(read(&mut session, &mut file), state, "{name}");
@@ -50,7 +50,7 @@ fn damage_is_told_once_to_every_reader() {
         assert_eq!(session.read(file, true), ReadState::Error(Error::Io));
         assert_eq!(session.read(file, true), ReadState::Data);
     }
-    session.consumed(&files[0], 2, true);
+    session.consumed(&files[0], 2, 1);
     arrive(&mut session, end(1, 100));
     for file in &mut files {
         assert_eq!(read(&mut session, file), ReadState::Eof);
@@ -90,7 +90,7 @@ fn unplugged_files_read_what_has_arrived_and_stay_dead() {
     session.link_down();
     assert_eq!(session.write(&file), WriteState::Error(Error::NoDevice));
     assert_eq!(session.read(&mut file, true), ReadState::Data);
-    session.consumed(&file, 2, true);
+    session.consumed(&file, 2, 1);
     assert_eq!(
         read(&mut session, &mut file),
         ReadState::Error(Error::NoDevice)

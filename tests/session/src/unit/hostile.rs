@@ -115,7 +115,7 @@ fn marks_with_absurd_figures_are_errors_of_one_session() {
         let mut session = connected(PeerKind::Marks);
         let mut file = session.open(R);
         arrive(&mut session, Frame::Data(1));
-        session.consumed(&file, 1, true);
+        session.consumed(&file, 1, 1);
         assert_eq!(arrive(&mut session, end(number, bytes)), Settled::Drop);
         assert_eq!(read(&mut session, &mut file), ReadState::Error(Error::Io));
         assert_eq!(read(&mut session, &mut file), ReadState::Eof);
@@ -132,7 +132,7 @@ fn what_nobody_reads_may_be_endless_and_false() {
     let mut session = connected(PeerKind::Marks);
     let file = session.open(R);
     arrive(&mut session, Frame::Data(1));
-    session.consumed(&file, 1, true);
+    session.consumed(&file, 1, 1);
     session.release(file);
     let mut next = session.open(R);
     for _ in 0..1000 {
@@ -157,7 +157,7 @@ fn who_the_peer_is_may_change_while_frames_wait() {
     session.frame_arrived(damaged);
     session.frame_arrived(end(2, 0));
     assert_eq!(session.peer(), PeerKind::Marks);
-    session.consumed(&file, 1, true);
+    session.consumed(&file, 1, 1);
     assert_eq!(session.settle(damaged), Settled::Drop);
     let next = session.open(R);
     assert_eq!(session.settle(end(2, 0)), Settled::Drop);
@@ -167,7 +167,7 @@ fn who_the_peer_is_may_change_while_frames_wait() {
     // The reader leaves a session that goes on: its writer has to be told.
     let file = session.open(R);
     arrive(&mut session, Frame::Data(1));
-    session.consumed(&file, 1, true);
+    session.consumed(&file, 1, 1);
     session.release(file);
     assert!(session.take_close().is_some_and(|close| close.stop));
 

@@ -21,8 +21,8 @@ installkernel() {
 install() {
 	inst_multiple cat dd ln mkdir mount modprobe setsid sha256sum sleep
 	inst_multiple -o e2fsck zstd
-	inst_script "$(command -v tbstream-quickstart)" /usr/bin/tbstream-quickstart
-	inst_script "$(command -v tbstream-rescue)" /usr/bin/tbstream-rescue
+	inst_simple "$(command -v tbstream-quickstart)" /usr/bin/tbstream-quickstart
+	inst_simple "$(command -v tbstream-rescue)" /usr/bin/tbstream-rescue
 	inst_hook cmdline 99 "$moddir/no-root.sh"
 	inst_hook pre-mount 01 "$moddir/rescue.sh"
 }

@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
 use crate::product::{CONNECT, LIMIT};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::stream::{End, HopIds, create_pair};
 use lab::{Builder, Driver, Host, Job, Lab, Output, Recipe, Root};
 use std::path::{Path, PathBuf};
@@ -71,8 +71,15 @@ pub(crate) fn stream<'a>(lab: &'a Lab, name: &str) -> Result<(End<'a>, End<'a>)>
 /// # Errors
 /// Nobody opens it.
 pub(crate) fn wait_open(host: &Host, device: &str) -> Result<()> {
-    let (host, device, dir) = (host, device.to_owned(), String::new());
-    End { host, device, dir }.wait_open()
+    let script = format!(
+        "until ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q '{device}$'; do sleep 0.05; done"
+    );
+    // Python takes its time to start on an emulated processor.
+    let output = host.shell(&script).timeout(LONG).output();
+    output
+        .with_context(|| format!("nobody opens {device}"))?
+        .check()
+        .map(drop)
 }
 
 /// Runs a reader and then a writer block, both to their good ends; gives their outputs.

@@ -21,8 +21,12 @@ installkernel() {
 install() {
 	inst_multiple cat dd ln mkdir mount modprobe setsid sha256sum sleep
 	inst_multiple -o e2fsck zstd
-	inst_simple "$(command -v tbstream-quickstart)" /usr/bin/tbstream-quickstart
-	inst_simple "$(command -v tbstream-rescue)" /usr/bin/tbstream-rescue
+	local script
+	for script in tbstream-quickstart tbstream-rescue; do
+		# dracut's own PATH has no /usr/local.
+		inst_simple "$(PATH=$PATH:/usr/local/sbin:/usr/local/bin command -v $script)" "/usr/bin/$script" ||
+			return 1
+	done
 	inst_hook cmdline 99 "$moddir/no-root.sh"
 	inst_hook pre-mount 01 "$moddir/rescue.sh"
 }

@@ -78,10 +78,26 @@ test-package: ## Build the Debian package; install, upgrade, remove it; use it i
 test-usecases: ## What people plug the cable for, heavy parts included (ROUNDS=n exchanges of each kind, 100000)
 	TBS_ROUNDS=$(or $(ROUNDS),100000) scripts/test usecases
 
-.PHONY: bench-programs
-bench-programs:
-	scripts/setup
+.PHONY: test-debug
+test-debug: ## The tests of the module on a kernel with KASAN, lockdep, DMA-API debug, kmemleak
+	scripts/test debug
+
+.PHONY: faults
+faults: guest-tool ## Every fault while everything goes on, as a table (FAULTS=word: cells with it)
+	FAULTS="$(or $(FAULTS),all)" $(CARGO) test --release -p lab --test faults -- --nocapture
+
+.PHONY: soak
+soak: guest-tool ## Random sessions and trouble, the books checked (SECONDS=n, 600; SEED=n)
+	SOAK_SECONDS=$(or $(SECONDS),600) $(if $(SEED),SOAK_SEED=$(SEED)) \
+		$(CARGO) test --release -p lab --test soak -- --nocapture --test-threads 1
+
+.PHONY: guest-tool
+guest-tool:
 	$(CARGO) rustc --release --quiet -p guest-tool -- -C target-feature=+crt-static
+
+.PHONY: bench-programs
+bench-programs: guest-tool
+	scripts/setup
 	$(CARGO) build --release --quiet -p lab -p insn-plugin
 
 .PHONY: bench

@@ -186,8 +186,7 @@ impl Channel {
             shared.failure.clear();
             shared.last.take()
         });
-        // Frees what was not read: outside the lock.
-        drop(old);
+        self.bury(old);
         self.announce();
     }
 
@@ -205,7 +204,7 @@ impl Channel {
             let current = shared.current.take();
             core::mem::replace(&mut shared.last, current)
         });
-        drop(old);
+        self.bury(old);
         self.announce();
     }
 
@@ -216,17 +215,6 @@ impl Channel {
             shared.up = false;
         });
         self.announce();
-    }
-
-    /// Frees the rings of the last connection, read or not.
-    pub(super) fn forget_last(&self) {
-        let last = self.with(|shared| {
-            if shared.last.is_some() {
-                shared.session.abandon_drain();
-            }
-            shared.last.take()
-        });
-        drop(last);
     }
 
     // -- files -----------------------------------------------------------------------------
@@ -318,6 +306,7 @@ impl Channel {
         while let Some(mut inside) = rings.reader.pending() {
             if let Some(reader) = inside.get() {
                 self.settle_head(rings, reader);
+                self.empty_if_buried(rings, reader);
             }
         }
     }

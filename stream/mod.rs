@@ -19,6 +19,7 @@ mod file;
 mod gate;
 pub(crate) mod hopids;
 pub(crate) mod index;
+mod leftover;
 mod life;
 pub(crate) mod link;
 mod negotiate;

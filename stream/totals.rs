@@ -52,7 +52,7 @@ impl Stream {
             totals.rx_errors = session
                 .damaged_frames
                 .saturating_add(session.unknown_frames);
-            totals.rx_dropped = session.dropped_bytes;
+            totals.rx_dropped = totals.rx_dropped.saturating_add(session.dropped_bytes);
             totals.tx_errors = session.lost_bytes;
             totals.tx_dropped = session.refused_bytes;
             totals

@@ -8,7 +8,10 @@
 mod account;
 mod bulk;
 mod memory;
+mod nth;
 mod pingpong;
+mod random;
+mod session;
 mod shuffle;
 mod uring;
 mod wire;
@@ -85,6 +88,34 @@ enum Command {
     Shuffle { seed: usize },
     /// Says whether standard input is what the file has.
     Compare { file: String },
+    /// Writes a session that can be checked, see [`session`]; PROGRESS is a file that says how far.
+    Write {
+        device: String,
+        seed: u64,
+        session: u32,
+        bytes: u64,
+        progress: Option<String>,
+    },
+    /// Reads such a session, to its end or LIMIT bytes of it, and prints what came.
+    Read {
+        device: String,
+        seed: u64,
+        limit: u64,
+    },
+    /// Writes sessions from number FIRST on until the file STOP is there.
+    WriteMany {
+        device: String,
+        seed: u64,
+        first: u32,
+        stop: String,
+    },
+    /// Reads sessions until the last one.
+    ReadMany { device: String, seed: u64 },
+    /// Does one thing with one allocation failing, the first, the second, …, see [`nth`].
+    Fail {
+        #[command(subcommand)]
+        call: nth::Call,
+    },
     /// Opens devices, writes a byte to each, and prints what memory that took.
     Memory { devices: Vec<PathBuf> },
     /// Opens a device, writes a byte, closes, and prints what the close took.
@@ -139,6 +170,26 @@ fn run(command: Command) -> io::Result<String> {
         Command::Fill { file, bytes, seed } => shuffle::fill(&file, bytes, seed).map(silent),
         Command::Shuffle { seed } => shuffle::copy(seed).map(silent),
         Command::Compare { file } => shuffle::compare(&file).map(silent),
+        Command::Write {
+            device,
+            seed,
+            session,
+            bytes,
+            progress,
+        } => session::write(&device, seed, session, bytes, progress.as_deref()).map(silent),
+        Command::Read {
+            device,
+            seed,
+            limit,
+        } => session::read(&device, seed, limit).map(|_| String::new()),
+        Command::WriteMany {
+            device,
+            seed,
+            first,
+            stop,
+        } => session::write_many(&device, seed, first, &stop).map(silent),
+        Command::ReadMany { device, seed } => session::read_many(&device, seed).map(silent),
+        Command::Fail { call } => nth::fail_each(&call).map(silent),
         Command::Memory { devices } => memory::of_open(&devices),
         Command::Close { device } => pingpong::close(&device),
     }

@@ -8,7 +8,7 @@ use crate::klog;
 use crate::process::{self, Lifetime, Process, ProcessId, Start};
 use crate::qemu::{self, Files};
 use crate::qmp::Qmp;
-use crate::spec::{HostSpec, STAY_AWAKE};
+use crate::spec::{HostSpec, Kernel, STAY_AWAKE};
 use anyhow::{Context as _, Result, bail};
 use regex::Regex;
 use serde_json::json;
@@ -314,6 +314,11 @@ impl Host {
         self.write("/dev/kmsg", format!("{word}\n"))?;
         self.expect_log_after(mark, &word, Duration::from_secs(10))
             .map(drop)
+    }
+
+    /// Whether it runs a kernel that looks for leaks.
+    pub(crate) fn looks_for_leaks(&self) -> bool {
+        self.spec.kernel == Kernel::Debug && self.is_running()
     }
 
     /// Scans for leaked memory and gives the kernel's report, empty without leaks. Only the

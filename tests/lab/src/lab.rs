@@ -323,13 +323,29 @@ impl Lab {
         problems
     }
 
+    /// What the hosts with a kernel that looks for leaks have leaked, one text each.
+    pub fn leaks(&self) -> Vec<String> {
+        let allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.iter().filter(|host| host.looks_for_leaks());
+        let leaks = hosts.filter_map(|host| match host.kmemleak() {
+            Ok(report) if report.is_empty() => None,
+            Ok(report) if allowed.iter().any(|regex| regex.is_match(&report)) => None,
+            Ok(report) => Some(format!("host {} leaks: {report}", host.name())),
+            Err(error) => Some(format!("host {}: {error:#}", host.name())),
+        });
+        leaks.collect()
+    }
+
     /// Ends the lab.
     ///
     /// # Errors
     /// A kernel has complained without leave, or a process has ended by itself: the report is
     /// printed and the files are kept.
     pub fn finish(mut self) -> Result<()> {
-        let problems = self.problems();
+        let mut problems = self.problems();
+        if problems.is_empty() {
+            problems = self.leaks();
+        }
         self.state = State::Done;
         if problems.is_empty() {
             return self.tear_down();

@@ -57,6 +57,34 @@ fn what_arrived_can_be_read_after_the_cable_is_gone() -> Result<()> {
     lab.finish()
 }
 
+/// The books of the module are complete: what arrived, and went with the connection before its
+/// reader took it, is in `rx_dropped`.
+#[test]
+fn what_was_not_read_before_the_connection_went_is_counted() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    let mut reader = b.host.spawn(&format!(
+        "exec 3<{}; until [ -e /tmp/go ]; do sleep 0.1; done; head -c 1000 <&3 | wc -c",
+        b.device
+    ))?;
+    b.wait_open()?;
+    a.host.run(&format!(
+        "dd if=/dev/zero of={} bs=10000 count=10",
+        a.device
+    ))?;
+    std::thread::sleep(Duration::from_millis(500));
+    unplug(&lab)?;
+    b.host.run("touch /tmp/go")?;
+    reader.wait(LIMIT)?.check()?;
+    // `head` reads more than it gives.
+    let read = 100_000 - b.attribute("rx_dropped")?.parse::<u64>()?;
+    ensure!(
+        (1000..=16_384).contains(&read),
+        "{read} bytes are not counted"
+    );
+    lab.finish()
+}
+
 /// with the C driver, a file that was open all the time swallows data after a replug.
 #[test]
 fn an_old_file_does_not_come_back_to_life() -> Result<()> {

@@ -5,8 +5,8 @@
 mod product;
 
 use anyhow::{Result, ensure};
+use lab::Root;
 use lab::stream::{HopIds, make_data};
-use lab::{Lab, Root};
 use product::{CONNECT, LIMIT, ours, pair};
 
 const WRITER: &str = "
@@ -57,7 +57,10 @@ print(bytes(parts[0]), len(rest), rest[-12:])
 /// splice(2), sendfile(2), readv, writev, RWF_NOWAIT, fsync(2).
 #[test]
 fn splice_sendfile_vectors_nowait_and_fsync() -> Result<()> {
-    let lab = Lab::builder().root(Root::Debian).driver(ours()?).start()?;
+    let lab = product::builder()?
+        .root(Root::Debian)
+        .driver(ours()?)
+        .start()?;
     lab.wait_connected(CONNECT)?;
     let (a, b) = pair(&lab, "data", HopIds::Auto)?;
     let sum = make_data(a.host, "in", 3_000_000)?;

@@ -13,6 +13,8 @@ mod stream {
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod random;

@@ -154,6 +154,11 @@ impl Kind {
     }
 }
 
+/// All names, each with the keys it knows, separated by spaces: for tests that try all of them.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KINDS.iter().map(|(_, name, keys, _)| (*name, *keys))
+}
+
 /// What `fault help` prints.
 pub fn help() -> String {
     let rows = KINDS

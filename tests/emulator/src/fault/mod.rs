@@ -8,7 +8,7 @@
 
 mod kind;
 
-pub use kind::{Kind, help};
+pub use kind::{Kind, help, names};
 
 use kind::KINDS;
 use std::fmt;

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Sessions of random sizes and pauses in two streams, one each way; readers that stop early, writers
+//! that are killed, cables pulled and frames lost at random. All from a seed that is printed; the books
+//! must balance: bytes accepted = bytes delivered + bytes reported lost.
+//!
+//! `SOAK_SECONDS` (60) and `SOAK_SEED` (the time) are environment variables; `make soak SECONDS=600
+//! SEED=1` sets them.
+
+mod books;
+mod product;
+
+use anyhow::{Context as _, Result, ensure};
+use books::{LAST, Line, Reported};
+use lab::stream::{End, HopIds};
+use lab::{Job, Lab};
+use product::{LIMIT, TOOL, pair, replug, start_with_tool, unplug};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A number from the environment.
+fn setting(name: &str) -> Result<Option<u64>> {
+    let text = std::env::var(name).ok();
+    let number = text.map(|text| text.parse().with_context(|| format!("{name}: {text}")));
+    number.transpose()
+}
+
+/// Random numbers that a seed brings back (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let a = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let b = (a ^ (a >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (b ^ (b >> 31)) % limit
+    }
+}
+
+/// One direction: a stream that only one host writes to.
+struct Way<'a> {
+    seed: u64,
+    from: &'a End<'a>,
+    to: &'a End<'a>,
+    writer: Job<'a>,
+    reader: Job<'a>,
+}
+
+impl<'a> Way<'a> {
+    fn start(seed: u64, from: &'a End<'a>, to: &'a End<'a>) -> Result<Self> {
+        let reader = format!("{TOOL} read-many {} {seed}", to.device);
+        let writer = format!("{TOOL} write-many {} {seed} 0 /tmp/stop", from.device);
+        Ok(Self {
+            seed,
+            from,
+            to,
+            reader: to.host.spawn(&reader)?,
+            writer: from.host.spawn(&writer)?,
+        })
+    }
+
+    /// Lets both come to their end, and gives their books.
+    fn finish(&mut self) -> Result<(Vec<Line>, Vec<Line>)> {
+        let written = self.writer.wait(LIMIT).context("the writers")?.check()?;
+        let mut writers = books::parse(&written.text())?;
+        let deadline = Instant::now() + LIMIT;
+        let last = format!("{TOOL} write {} {} {LAST} 16", self.from.device, self.seed);
+        while self.reader.running()? {
+            ensure!(Instant::now() < deadline, "the reader does not end");
+            let written = self.from.host.shell(&last).timeout(LIMIT).output()?;
+            writers.extend(books::parse(&written.check()?.text())?);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let read = self.reader.wait(LIMIT)?.check()?.text();
+        Ok((writers, books::parse(&read)?))
+    }
+
+    fn reported(&self, lab: &Lab) -> Result<Reported> {
+        let number =
+            |end: &End<'_>, name: &str| -> Result<u64> { Ok(end.attribute(name)?.parse::<u64>()?) };
+        let stats = lab.stats()?;
+        let drops = |host: &str| -> u64 {
+            let rings = stats.hosts[host].rings.iter();
+            let data = rings.filter(|(name, _)| !name.ends_with("x0"));
+            data.flat_map(|(_, ring)| ring.drops.values()).sum()
+        };
+        let frames = number(self.to, "rx_errors")? + drops(self.to.host.name());
+        Ok(Reported {
+            not_sent: number(self.from, "tx_errors")?,
+            not_read: number(self.to, "rx_dropped")?,
+            eaten: 4096 * (frames + drops(self.from.host.name())),
+        })
+    }
+}
+
+/// Something goes wrong. Returns what, for the log.
+fn trouble(lab: &Lab, random: &mut Random, ends: &[&End<'_>]) -> Result<&'static str> {
+    let host = ["a", "b"][random.below(2) as usize];
+    let what = [
+        "cable", "cable", "crc", "drop", "overrun", "irq-lost", "ctl-drop",
+    ];
+    let what = what[random.below(what.len() as u64) as usize];
+    if what == "cable" {
+        unplug(lab)?;
+        std::thread::sleep(Duration::from_millis(random.below(500)));
+        replug(lab, ends)?;
+    } else {
+        let rate = ["0.001", "0.02", "0.3"][random.below(3) as usize];
+        lab.fault(&format!("set {what} {host} rate={rate}"))?;
+        std::thread::sleep(Duration::from_millis(random.below(400)));
+        lab.fault("clear")?;
+    }
+    Ok(what)
+}
+
+fn soak(seconds: u64, seed: u64, quiet: bool) -> Result<()> {
+    println!("soak: SECONDS={seconds} SEED={seed}");
+    let mut random = Random(seed);
+    let lab = start_with_tool()?;
+    let (a1, b1) = pair(&lab, "one", HopIds::Auto)?;
+    let (a2, b2) = pair(&lab, "two", HopIds::Auto)?;
+    let ends = [&a1, &b1, &a2, &b2];
+    let mut ways = [
+        Way::start(seed, &a1, &b1)?,
+        Way::start(seed.wrapping_add(1), &b2, &a2)?,
+    ];
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut troubles = std::collections::BTreeMap::new();
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(200 + random.below(2000)));
+        if !quiet {
+            let what = trouble(&lab, &mut random, &ends)?;
+            *troubles.entry(what).or_insert(0) += 1;
+        }
+    }
+    lab.on_all(|host| host.run("touch /tmp/stop").map(drop))?;
+    let mut results = Vec::new();
+    for way in &mut ways {
+        let (writers, readers) = way.finish()?;
+        results.push((writers, readers, way.reported(&lab)?));
+    }
+    println!("soak: troubles: {troubles:?}");
+    for (writers, readers, reported) in results {
+        let summary = books::check(&writers, &readers, reported)?;
+        println!("soak: {summary} {reported:?}");
+        if quiet {
+            let lost = summary.accepted - summary.delivered.min(summary.accepted);
+            ensure!(lost <= reported.not_read, "lost without any trouble");
+        }
+    }
+    lab.finish()
+}
+
+#[test]
+fn the_books_balance_whatever_happens() -> Result<()> {
+    let seed = setting("SOAK_SEED")?.map_or_else(now, Ok)?;
+    soak(setting("SOAK_SECONDS")?.unwrap_or(60), seed, false)
+}
+
+/// Without trouble from outside nothing is missing that somebody was there to read.
+#[test]
+fn nothing_is_missing_in_quiet_times() -> Result<()> {
+    let seed = setting("SOAK_SEED")?.map_or_else(now, Ok)?;
+    soak(setting("SOAK_SECONDS")?.unwrap_or(60) / 3, seed, true)
+}
+
+fn now() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
+}

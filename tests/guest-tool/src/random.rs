@@ -6,11 +6,18 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// A generator (splitmix64).
-pub(crate) struct Random(u64);
+pub(crate) struct Random {
+    state: u64,
+    /// Pauses that are left.
+    pauses: u32,
+}
 
 impl Random {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self {
+            state: seed,
+            pauses: 20,
+        }
     }
 
     /// Spreads the bits of a number over all of it.
@@ -23,8 +30,8 @@ impl Random {
 
     /// The next number below `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        Self::mix(self.0) % limit
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        Self::mix(self.state) % limit
     }
 
     /// A number of bytes: as often small as large, at times around that of a frame.
@@ -39,9 +46,11 @@ impl Random {
         }
     }
 
-    /// Seldom a pause, mostly none.
+    /// Seldom a pause, mostly none, and not many in all: whoever writes small blocks must come to an
+    /// end as well.
     pub(crate) fn pause(&mut self) {
-        if self.below(50) == 0 {
+        if self.below(50) == 0 && self.pauses > 0 {
+            self.pauses -= 1;
             sleep(Duration::from_millis(self.below(40)));
         }
     }

@@ -53,9 +53,10 @@ fn beside_networking(peer: Driver) -> Result<()> {
     let (a, b) = (lab.host("a"), lab.host("b"));
     let net = recipe("net")?;
     for host in [a, b] {
-        host.run(&format!(
-            "head -c {SIZE} /dev/urandom > /srv/file; modprobe thunderbolt_net"
-        ))?;
+        host.run(&format!("head -c {SIZE} /dev/urandom > /srv/file"))?;
+        net.run("load", host, LONG)?;
+    }
+    for host in [a, b] {
         host.run("until [ -d /sys/class/net/thunderbolt0 ]; do sleep 0.1; done")?;
         net.run("up", host, LONG)?;
     }

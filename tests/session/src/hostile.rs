@@ -198,7 +198,7 @@ impl Host {
                 *left -= bytes;
                 let whole = *left == 0;
                 self.books.delivered += u64::from(bytes);
-                self.session.consumed(&file.token, bytes, whole);
+                self.session.consumed(&file.token, bytes, u32::from(whole));
                 if whole {
                     self.ring.pop_front();
                 }

@@ -23,7 +23,11 @@ pub(crate) enum Call {
     /// open(2), reading and writing.
     Open { path: PathBuf },
     /// A value written to an attribute.
-    Store { path: PathBuf, value: String },
+    Store {
+        path: PathBuf,
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
     /// A file read whole.
     Show { path: PathBuf },
 }

@@ -142,9 +142,10 @@ impl Cell {
 
     fn try_again(&self, lab: &Lab) -> Result<()> {
         let (a, b) = streams(lab)?;
-        // What is still on its way is for nobody.
+        // Sessions that nobody has read wait for who reads next, one after the other.
         lab.on_all(|host| {
-            let drain = "for d in /dev/tbstream*; do timeout 1 cat $d > /dev/null; done; true";
+            let drain = "for d in /dev/tbstream*; do for i in $(seq 20); do \
+                         [ $(timeout 1 cat $d | wc -c) -gt 0 ] || break; done; done";
             host.run(drain).map(drop)
         })?;
         lab.transfer(&a, &b, 100_000)?;

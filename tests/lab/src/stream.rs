@@ -69,7 +69,7 @@ impl Host {
     pub fn stream_service(&self, route: u8) -> Result<String> {
         let script = format!(
             "while :; do for s in /sys/bus/thunderbolt/devices/0-{route}.*; do \
-             [ \"$(cat $s/key 2>/dev/null)\" = stream ] && echo ${{s##*/}} && exit; done; \
+             [ \"$(cat \"$s/key\" 2>/dev/null)\" = stream ] && echo \"${{s##*/}}\" && exit; done; \
              sleep 0.03; done"
         );
         let output = self.shell(&script).timeout(SETTLE).output();

@@ -54,7 +54,8 @@ kernel_ready() {
 	local id stamp=''
 	id=$(kernel_id "$1")
 	[ -n "$id" ] && [ -e "$CACHE/kernel-$id" ] || return
-	[ "$1" != stock ] || return 0
+	# Its headers are as good as those that a user installs, and can lose what was made for them.
+	[ "$1" != stock ] || { compgen -G "$CACHE/kernel-$id/usr/src/*/rust/libkernel.rmeta" >/dev/null; return; }
 	read -r stamp <"$CACHE/$(build_name "$1")/.tbs-complete" || return
 	[ "$stamp" = "$id" ]
 } 2>/dev/null

@@ -75,6 +75,7 @@ stock_build() {
 	printf '%s\n' "$release" >"$dir/out/release"
 	printf '%s\n' "$final/usr/src/linux-headers-$release" >"$dir/out/kdir"
 	printf '%s\n' "$final/usr/src/linux-headers-$release" >"$dir/out/source"
+	[ ! -e "$final" ] || remove_tree "$final"
 	mv -T "$dir/out" "$final"
 	remove_tree "$dir"
 }

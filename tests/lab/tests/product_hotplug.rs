@@ -181,6 +181,8 @@ fn loaded_used_and_unloaded_twelve_times() -> Result<()> {
     let lab = start()?;
     for round in 0..12 {
         let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+        // A host that was loaded anew sees for a moment what its peer said before.
+        wait_settled(&[&a, &b])?;
         lab.transfer(&a, &b, 100_000)?;
         // Every other time only one side, so that the other one sees it come and go.
         let hosts = if round % 2 == 0 {

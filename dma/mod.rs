@@ -60,10 +60,7 @@ pub(crate) use self::{
     },
     queue::WaitQueue,
     reader::Reader,
-    registers::{
-        Pdf,
-        FRAME_SIZE, //
-    },
+    registers::Pdf,
     rx::Rx,
     stats::Stats,
     tx::{

@@ -17,13 +17,15 @@ use crate::thunderbolt::errno::shut_down;
 
 use super::{
     fake::FakePort,
-    registers::Status,
+    registers::{
+        Status,
+        FRAME_SIZE, //
+    },
     Config,
     Pdf,
     Reader,
     Rx,
-    Tx,
-    FRAME_SIZE, //
+    Tx, //
 };
 
 const DATA: Pdf = Pdf { sof: 1, eof: 2 };

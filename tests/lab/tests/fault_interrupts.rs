@@ -2,6 +2,8 @@
 
 //! Faults of interrupts.
 
+mod network;
+
 use anyhow::{Context as _, Result, ensure};
 use lab::stream::{HopIds, create_pair};
 use lab::{Driver, Lab, RingStats};
@@ -93,17 +95,7 @@ fn edge_mode_swallows_what_comes_before_the_clear() -> Result<()> {
 fn without_refire_a_polling_driver_hears_less() -> Result<()> {
     let lab = Lab::builder().net().start()?;
     lab.wait_connected(CONNECT)?;
-    for (host, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2")] {
-        lab.host(host).run(&format!(
-            "i=0; until [ -d /sys/class/net/thunderbolt0 ]; do sleep 0.1; i=$((i + 1)); \
-             [ $i -lt 100 ] || exit 1; done; \
-             ip addr add {address}/24 dev thunderbolt0 && ip link set thunderbolt0 up"
-        ))?;
-    }
-    lab.host("a").run(
-        "i=0; until ping -c 1 -W 1 10.0.0.2 > /dev/null; do i=$((i + 1)); \
-                       [ $i -lt 20 ] || exit 1; done",
-    )?;
+    network::network(&lab)?;
     // thunderbolt-net masks its interrupt while it polls. The status of frames that come then is
     // pending when it unmasks, and raised again: one message more for each burst.
     let burst = || -> Result<RingStats> {

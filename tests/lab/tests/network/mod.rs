@@ -2,6 +2,8 @@
 
 //! thunderbolt-net between two hosts, for those who use it beside something else.
 
+#![allow(dead_code, reason = "every test program uses a part of it")]
+
 use anyhow::{Result, ensure};
 use lab::stream::{make_data, sha256};
 use lab::{Host, Lab};

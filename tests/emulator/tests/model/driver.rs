@@ -41,11 +41,16 @@ struct Indices {
 
 impl Indices {
     fn outstanding(self) -> u16 {
-        (self.head + self.size - self.tail) % self.size.max(1)
+        let ahead = u32::from(self.head) + u32::from(self.size) - u32::from(self.tail);
+        // Less than a ring's size.
+        (ahead % u32::from(self.size.max(1))) as u16
     }
 
     fn after(self, index: u16) -> u16 {
-        (index + 1) % self.size.max(1)
+        index
+            .checked_add(1)
+            .filter(|&next| next < self.size)
+            .unwrap_or(0)
     }
 }
 

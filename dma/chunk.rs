@@ -239,12 +239,8 @@ impl Mapping {
             )
         };
 
-        #[cfg(CONFIG_DMA_API_DEBUG)]
-        // SAFETY: The device is valid; this only notes that the address is checked.
-        unsafe {
-            bindings::debug_dma_mapping_error(self.device(), address)
-        };
-        if address == MAPPING_ERROR {
+        // SAFETY: As above.
+        if unsafe { is_mapping_error(self.device(), address) } {
             return Err(ENOMEM);
         }
         // Room was made for all of them, so that this cannot fail.
@@ -317,6 +313,25 @@ impl Mapping {
         #[cfg(not(CONFIG_DMA_NEED_SYNC))]
         let _ = slot;
     }
+}
+
+/// Whether the mapping that returned `address` has failed.
+///
+/// # Safety
+///
+/// `device` must be valid, and `address` be what mapping something for it has returned.
+pub(super) unsafe fn is_mapping_error(
+    device: *mut bindings::device,
+    address: bindings::dma_addr_t,
+) -> bool {
+    #[cfg(CONFIG_DMA_API_DEBUG)]
+    // SAFETY: By the safety requirements; this only notes that the address is checked.
+    unsafe {
+        bindings::debug_dma_mapping_error(device, address)
+    };
+    #[cfg(not(CONFIG_DMA_API_DEBUG))]
+    let _ = device;
+    address == MAPPING_ERROR
 }
 
 impl Drop for Mapping {

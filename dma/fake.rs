@@ -17,6 +17,7 @@ use super::{
         Geometry,
         Port, //
     },
+    source::LentPage,
     tx::{
         Lost,
         Tx, //
@@ -37,16 +38,22 @@ pub(super) struct FakePort {
     pub(super) hardware: u32,
     /// Whether the interrupt is masked.
     pub(super) masked: bool,
+    /// Pages instead of buffers, by slot.
+    pub(super) lent: KVec<Option<LentPage>>,
+    /// Refuses pages from now on, as when nothing can be mapped.
+    pub(super) refuses_pages: bool,
 }
 
 impl FakePort {
     pub(super) fn new(size: u32) -> Result<Self> {
         let mut memory = KVec::new();
         let mut posts = KVec::new();
+        let mut lent = KVec::new();
 
         for _ in 0..size {
             memory.push(Status::from_raw(0), GFP_KERNEL)?;
             posts.push(0, GFP_KERNEL)?;
+            lent.push(None, GFP_KERNEL)?;
         }
         Ok(Self {
             memory,
@@ -54,6 +61,8 @@ impl FakePort {
             posts,
             hardware: 0,
             masked: false,
+            lent,
+            refuses_pages: false,
         })
     }
 
@@ -87,6 +96,23 @@ impl Port for FakePort {
     fn post(&mut self, slot: u32, status: Status) {
         self.memory[slot as usize] = status;
         self.posts[slot as usize] += 1;
+    }
+
+    fn lend(&mut self, slot: u32, page: LentPage) -> bool {
+        let accepted = !self.refuses_pages;
+
+        if accepted {
+            self.lent[slot as usize] = Some(page);
+        }
+        accepted
+    }
+
+    fn take_back(&mut self, slot: u32) {
+        self.lent[slot as usize] = None;
+    }
+
+    fn lent(&self) -> u32 {
+        self.lent.iter().flatten().count() as u32
     }
 
     fn doorbell(&mut self, slot: u32) {

@@ -31,13 +31,15 @@ use super::{
         self,
         Context, //
     },
+    lent::LentPages,
     registers::{
         self,
         Descriptor,
         Status, //
     },
     ring::is_gone,
-    slots::Port, //
+    slots::Port,
+    source::LentPage, //
 };
 
 /// Descriptors, doorbell and buffers of a ring.
@@ -55,6 +57,8 @@ pub(crate) struct Hardware {
     ring: NonNull<tb::tb_ring>,
     context: Arc<Context>,
     mapping: Mapping,
+    /// Of a TX ring: pages that are sent instead of buffers.
+    lent: LentPages,
 }
 
 // SAFETY: Memory and a register, which may be accessed from any thread.
@@ -103,6 +107,7 @@ impl Hardware {
             shift,
             ring,
             context,
+            lent: LentPages::new(attachment.clone(), if is_tx { size } else { 0 })?,
             mapping: Mapping::new(attachment, memory, direction)?,
         })
     }
@@ -129,16 +134,33 @@ impl Port for Hardware {
     }
 
     fn post(&mut self, slot: u32, status: Status) {
-        self.mapping.sync_for_device(slot);
+        let page = self.lent.address(slot);
+        if page.is_none() {
+            self.mapping.sync_for_device(slot);
+        }
 
+        #[allow(clippy::useless_conversion, reason = "32 bits on some architectures")]
+        let address = page.map_or_else(|| self.mapping.address(slot), u64::from);
         let descriptor = self.descriptor(slot);
         // SAFETY: By the type invariants. The slot is not the device's, which looks at it only
         // after the doorbell, whose `iowrite32()` orders it behind these stores.
         unsafe {
-            (*descriptor).address = self.mapping.address(slot);
+            (*descriptor).address = address;
             (*descriptor).time = 0;
             ptr::write_volatile(&raw mut (*descriptor).status, status.into_raw());
         }
+    }
+
+    fn lend(&mut self, slot: u32, page: LentPage) -> bool {
+        self.lent.lend(slot, page)
+    }
+
+    fn take_back(&mut self, slot: u32) {
+        self.lent.take_back(slot);
+    }
+
+    fn lent(&self) -> u32 {
+        self.lent.count()
     }
 
     fn doorbell(&mut self, slot: u32) {

@@ -36,6 +36,7 @@ mod fake;
 mod frame;
 mod hardware;
 mod interrupt;
+mod lent;
 mod queue;
 mod reader;
 mod registers;
@@ -44,6 +45,7 @@ mod rx;
 mod rx_indices;
 mod scan;
 mod slots;
+mod source;
 mod spin;
 mod stats;
 #[cfg(CONFIG_THUNDERBOLT_STREAM_KUNIT_TEST)]
@@ -62,6 +64,7 @@ pub(crate) use self::{
     reader::Reader,
     registers::Pdf,
     rx::Rx,
+    source::Source,
     stats::Stats,
     tx::{
         Lost,

@@ -5,7 +5,10 @@
 //! [`tx_indices`](super::tx_indices) and [`rx_indices`](super::rx_indices) do all counting on a
 //! [`Port`]: the hardware's in the product, plain memory in the KUnit suites.
 
-use super::registers::Status;
+use super::{
+    registers::Status,
+    source::LentPage, //
+};
 
 /// Descriptor memory and doorbell of one ring.
 ///
@@ -17,8 +20,26 @@ pub(crate) trait Port: Send + Unpin + 'static {
     /// When it says completed, what the device wrote before it (the frame) may be read.
     fn status(&self, slot: u32) -> Status;
 
-    /// Makes the buffer of a slot the device's and writes the descriptor.
+    /// Makes the buffer of a slot the device's, or the page it has instead, and writes the
+    /// descriptor.
     fn post(&mut self, slot: u32, status: Status);
+
+    /// Makes `page` the frame of a slot that is ours, instead of its buffer. Returns whether that
+    /// could be done; if not, the page is given up.
+    fn lend(&mut self, slot: u32, page: LentPage) -> bool {
+        let _ = (slot, page);
+        false
+    }
+
+    /// Gives up the page of a slot that is ours, if it has one.
+    fn take_back(&mut self, slot: u32) {
+        let _ = slot;
+    }
+
+    /// How many slots have a page.
+    fn lent(&self) -> u32 {
+        0
+    }
 
     /// Tells the device that everything before `slot` is posted. One MMIO write.
     fn doorbell(&mut self, slot: u32);

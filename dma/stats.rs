@@ -57,6 +57,8 @@ stats! {
     completed_bytes,
     /// TX: those of data, without CLOSE frames.
     completed_data_bytes,
+    /// TX: frames that were sent from pages of others, not copied.
+    lent_frames,
     /// Writes to the doorbell register.
     doorbells,
     /// Interrupts of the ring.

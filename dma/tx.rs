@@ -38,6 +38,7 @@ use super::{
         Geometry,
         Port, //
     },
+    source::LentPage,
     stats::Stats,
     tx_indices::TxIndices,
     wait::{
@@ -275,6 +276,28 @@ impl<P: Port> Tx<P> {
         self.stats().bytes.add(bytes as u64);
         self.stats().doorbells.add(1);
         Ok(())
+    }
+
+    /// Makes `page` the frame of a slot that is the [`Writer`]'s, instead of its buffer. Returns
+    /// whether that could be done.
+    pub(super) fn lend(&self, slot: u32, page: LentPage) -> bool {
+        let mut state = self.state.lock();
+        let done = state.running && state.indices.as_mut().is_some_and(|i| i.lend(slot, page));
+
+        self.stats().lent_frames.add(u64::from(done));
+        done
+    }
+
+    /// Gives up the pages of slots that are the [`Writer`]'s.
+    pub(super) fn take_back(&self) {
+        if let Some(indices) = self.state.lock().indices.as_mut() {
+            indices.take_back();
+        }
+    }
+
+    /// How many pages of others have not left the host yet.
+    pub(crate) fn lent(&self) -> u32 {
+        self.reap(TxIndices::lent).unwrap_or(0)
     }
 
     fn bound(&self) -> Bound {

@@ -14,6 +14,7 @@ use super::{
         Geometry,
         Port, //
     },
+    source::LentPage, //
 };
 
 /// Frames in the first batch on an idle wire: the device starts while the rest is copied.
@@ -130,6 +131,26 @@ impl<P: Port> TxIndices<P> {
         }
     }
 
+    /// Makes `page` the frame of a slot that is ours, to be posted soon. Returns whether that
+    /// could be done.
+    pub(super) fn lend(&mut self, slot: u32, page: LentPage) -> bool {
+        self.port.lend(slot, page)
+    }
+
+    /// Gives up the pages of all slots that are ours, which will not be posted after all.
+    pub(super) fn take_back(&mut self) {
+        let free = self.free();
+
+        for slot in (0..free).map(|i| self.ring.advance(self.head, i)) {
+            self.port.take_back(slot);
+        }
+    }
+
+    /// How many pages there are that were lent and not taken back.
+    pub(super) fn lent(&self) -> u32 {
+        self.port.lent()
+    }
+
     /// Takes back what the hardware has completed.
     pub(super) fn reap(&mut self) -> Reaped {
         let mut reaped = Reaped::default();
@@ -140,6 +161,7 @@ impl<P: Port> TxIndices<P> {
             if self.entry(self.tail).is_some_and(|entry| entry & MARK == 0) {
                 reaped.data_bytes += self.length(self.tail);
             }
+            self.port.take_back(self.tail);
             self.tail = self.ring.advance(self.tail, 1);
         }
         reaped

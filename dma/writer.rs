@@ -3,8 +3,6 @@
 //! From user memory to frames on their way out.
 
 use kernel::{
-    bindings,
-    iov::IovIterSource,
     prelude::*,
     sync::Arc, //
 };
@@ -18,6 +16,7 @@ use super::{
         FRAME_SIZE, //
     },
     slots::Port,
+    source::Source,
     tx::Tx, //
 };
 
@@ -34,7 +33,7 @@ impl<P: Port> Writer<P> {
         Self { tx }
     }
 
-    /// Copies as much of `source` into frames as there is room for, and posts them.
+    /// Puts as much of `source` into frames as there is room for, and posts them.
     ///
     /// Returns the bytes posted; 0 if the ring is full (or `source` empty). Every frame but the
     /// last is a full one. May sleep, because user memory may have to be brought in.
@@ -50,7 +49,7 @@ impl<P: Port> Writer<P> {
     /// - `ESHUTDOWN`: the ring is not running.
     pub(crate) fn push(
         &mut self,
-        source: &mut IovIterSource<'_>,
+        source: &mut Source<'_, '_>,
         pdf: Pdf,
         accept: &mut dyn FnMut(usize) -> bool,
     ) -> Result<usize> {
@@ -72,7 +71,7 @@ impl<P: Port> Writer<P> {
     /// One batch: the bytes posted, and whether it makes sense to go on. `more`: not the first.
     fn push_batch(
         &mut self,
-        source: &mut IovIterSource<'_>,
+        source: &mut Source<'_, '_>,
         pdf: Pdf,
         more: bool,
         accept: &mut dyn FnMut(usize) -> bool,
@@ -88,22 +87,23 @@ impl<P: Port> Writer<P> {
             return (0, Ok(false));
         }
 
-        let copied = self.fill(source, head, wanted);
-        if copied != 0 && !accept(copied) {
+        let filled = self.fill(source, head, wanted);
+        let posted = match filled {
+            0 => Ok(true),
+            bytes if !accept(bytes) => Ok(false),
+            // When the ring has stopped since, and the connection with it, the caller keeps what
+            // it wanted to send.
+            bytes => self.tx.post(bytes, pdf, false).map(|()| true),
+        };
+        if posted != Ok(true) {
             // SAFETY: So many bytes were taken from it just now.
-            unsafe { source.revert(copied) };
-            return (0, Ok(false));
-        }
-        if copied != 0 && self.tx.post(copied, pdf, false).is_err() {
-            // The ring has stopped since, and the connection with it: the caller keeps what it
-            // wanted to send.
-            // SAFETY: So many bytes were taken from it just now.
-            unsafe { source.revert(copied) };
-            return (0, Err(shut_down()));
+            unsafe { source.revert(filled) };
+            self.tx.take_back();
+            return (0, posted);
         }
         (
-            copied,
-            if copied == wanted {
+            filled,
+            if filled == wanted {
                 Ok(true)
             } else {
                 Err(EFAULT)
@@ -111,33 +111,55 @@ impl<P: Port> Writer<P> {
         )
     }
 
-    /// Copies up to `wanted` bytes into the buffers from slot `head` on, which are ours.
-    fn fill(&mut self, source: &mut IovIterSource<'_>, head: u32, wanted: usize) -> usize {
+    /// Puts up to `wanted` bytes into the slots from `head` on, which are ours.
+    fn fill(&mut self, source: &mut Source<'_, '_>, head: u32, wanted: usize) -> usize {
         let mut slot = head;
-        let mut copied = 0;
+        let mut filled = 0;
 
-        while copied < wanted {
-            let Some((buffer, run)) = self.tx.memory.buffer(slot) else {
-                break;
-            };
-            let run = run.min(self.tx.geometry.size() - slot);
-            let bytes = (wanted - copied).min(run as usize * FRAME_SIZE);
+        while filled < wanted {
+            let (bytes, done, run) = self.fill_some(source, slot, wanted - filled);
 
-            // SAFETY:
-            // - `bytes` fit the buffers of `run` frames, which are one behind the other.
-            // - They are ours: the slots are free, and there is one `Writer`.
-            // - `source` may be read, by its type invariants.
-            let done = unsafe {
-                bindings::_copy_from_iter(buffer.as_ptr().cast(), bytes, source.as_raw())
-            };
-
-            copied += done;
+            filled += done;
             if done < bytes {
                 break;
             }
             slot = self.tx.geometry.advance(slot, run);
         }
-        copied
+        filled
+    }
+
+    /// Fills `slot` and perhaps some behind it with up to `wanted` bytes. Returns how many bytes
+    /// that should have been, how many it was, and of how many slots.
+    fn fill_some(
+        &mut self,
+        source: &mut Source<'_, '_>,
+        slot: u32,
+        wanted: usize,
+    ) -> (usize, usize, u32) {
+        if wanted >= FRAME_SIZE {
+            if let Some(page) = source.take_page() {
+                if self.tx.lend(slot, page) {
+                    return (FRAME_SIZE, FRAME_SIZE, 1);
+                }
+                // SAFETY: So many bytes were taken from it just now.
+                unsafe { source.revert(FRAME_SIZE) };
+            }
+        }
+
+        let Some((buffer, run)) = self.tx.memory.buffer(slot) else {
+            return (wanted, 0, 0);
+        };
+        let run = match source.lends() {
+            // The next one may be a page again.
+            true => 1,
+            false => run.min(self.tx.geometry.size() - slot),
+        };
+        let bytes = wanted.min(run as usize * FRAME_SIZE);
+        // SAFETY:
+        // - `bytes` fit the buffers of `run` frames, which are one behind the other.
+        // - They are ours: the slots are free, and there is one `Writer`.
+        let done = unsafe { source.copy_to(buffer, bytes) };
+        (bytes, done, run)
     }
 
     /// Whether [`Self::push_frame`] would find a slot.

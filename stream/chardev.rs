@@ -17,9 +17,12 @@ use super::{
     session::Access,
     Stream, //
 };
-use crate::thunderbolt::{
-    bindings,
-    driver::THIS_MODULE, //
+use crate::{
+    dma::Source,
+    thunderbolt::{
+        bindings,
+        driver::THIS_MODULE, //
+    },
 };
 use kernel::{
     container_of,
@@ -110,7 +113,7 @@ static OPERATIONS: Operations = Operations(bindings::file_operations {
     fsync: Some(fsync),
     llseek: Some(bindings::noop_llseek),
     splice_read: Some(bindings::copy_splice_read),
-    splice_write: Some(bindings::iter_file_splice_write),
+    splice_write: Some(splice_write),
     ..pin_init::zeroed()
 });
 
@@ -223,14 +226,42 @@ unsafe extern "C" fn write_iter(
     iter: *mut bindings::iov_iter,
 ) -> isize {
     // SAFETY: By the safety requirements of this function.
-    let (file, patience, source) = unsafe {
+    let (file, patience, kind, iter) = unsafe {
         (
             opened((*kiocb).ki_filp),
             patience(kiocb),
+            u32::from((*iter).iter_type),
             IovIterSource::from_raw(iter),
         )
     };
-    from_bytes(file.write(source, patience))
+    let mut source = if kind == bindings::iter_type_ITER_BVEC && file.is_splicing() {
+        // SAFETY: The task is in `splice_write()` with this file, so that we were called by
+        // `iter_file_splice_write()`, whose pages are those of a pipe.
+        unsafe { Source::of_pages(iter) }
+    } else {
+        Source::new(iter)
+    };
+    from_bytes(file.write(&mut source, patience))
+}
+
+/// Writes what is in a pipe. Of a file, whole pages go out as they are, see [`Source`].
+///
+/// # Safety
+///
+/// Only for the file system: `file` was opened by [`open`], the rest is as in C.
+unsafe extern "C" fn splice_write(
+    pipe: *mut bindings::pipe_inode_info,
+    file: *mut bindings::file,
+    position: *mut bindings::loff_t,
+    length: usize,
+    flags: c_uint,
+) -> isize {
+    // SAFETY: By the safety requirements of this function.
+    let open = unsafe { opened(file) };
+    open.splicing(|| {
+        // SAFETY: As above. It calls `write_iter()`.
+        unsafe { bindings::iter_file_splice_write(pipe, file, position, length, flags) }
+    })
 }
 
 /// What C returns for bytes or an error.

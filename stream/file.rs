@@ -17,9 +17,14 @@ use kernel::{
     new_spinlock,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         SpinLock, //
     },
+    task::Task, //
 };
 
 /// How patient a call is.
@@ -49,6 +54,8 @@ pub(super) struct OpenFile {
     pub(super) user: Use,
     #[pin]
     state: SpinLock<FileState>,
+    /// The task that is in [`Self::splicing`], 0 if none.
+    splicer: Atomic<usize>,
 }
 
 /// What `OpenFile::state` protects. Taken before the lock of the channel.
@@ -89,6 +96,7 @@ impl OpenFile {
                 token,
                 failure_seen,
             }),
+            splicer: Atomic::new(0),
         }));
         file.map_err(|never: Infallible| match never {})
     }
@@ -97,6 +105,21 @@ impl OpenFile {
     pub(super) fn close(&self) {
         let token = self.state.lock().token.clone();
         self.user.channel.release(token);
+    }
+
+    /// Does `f`, of which [`Self::is_splicing`] knows: that of one task at a time.
+    pub(super) fn splicing<R>(&self, f: impl FnOnce() -> R) -> R {
+        let entered = self.splicer.cmpxchg(0, current_task(), Relaxed).is_ok();
+        let result = f();
+        if entered {
+            self.splicer.store(0, Relaxed);
+        }
+        result
+    }
+
+    /// Whether this task is in [`Self::splicing`].
+    pub(super) fn is_splicing(&self) -> bool {
+        self.splicer.load(Relaxed) == current_task()
     }
 
     /// Asks or changes something of this file and its session, with both locks held.
@@ -141,4 +164,9 @@ pub(super) fn errno(error: session::Error) -> Error {
         session::Error::Io => EIO,
         session::Error::NoDevice => ENXIO,
     }
+}
+
+/// A number that no other task has at the same time, not 0.
+fn current_task() -> usize {
+    Task::current_raw() as usize
 }

@@ -25,9 +25,9 @@ use kernel::{
 const IDLE_MS: u32 = 60_000;
 
 /// How often to look at a ring from which frames have to be dropped, or that has no slot for a
-/// CLOSE frame yet: while there is something to do, and else; in ms.
+/// CLOSE frame yet, or pages of others: while there is something to do, and else; in ms.
 const BUSY_MS: u32 = 5;
-const QUIET_MS: u32 = 50;
+pub(super) const QUIET_MS: u32 = 50;
 
 /// How long to wait for what was written when the link goes: at most, and without anything
 /// leaving.
@@ -125,6 +125,9 @@ impl Stream {
                 let found = rings.rx.stats().frames.get() != before;
                 return Some(if found { BUSY_MS } else { QUIET_MS });
             }
+        }
+        if rings.still_lent() {
+            return Some(QUIET_MS);
         }
         let idle = self.config.lock().idle()?;
         if idle < i64::from(IDLE_MS) {

@@ -26,6 +26,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            AtomicFlag,
+            Full, //
+        },
         Arc,
         Mutex, //
     },
@@ -54,6 +58,8 @@ pub(super) struct Rings {
     /// `None` once they were disabled.
     #[pin]
     paths: Mutex<Option<Paths>>,
+    /// Whether the worker looks when pages that were lent can be given up.
+    watched: AtomicFlag,
     /// Spins instead of sleeping, and cannot be polled.
     pub(super) busy_poll: bool,
 }
@@ -90,6 +96,7 @@ impl Rings {
                 writer <- Gate::new(writer, tx_queue.clone()),
                 reader <- Gate::new(reader, rx_queue.clone()),
                 paths <- new_mutex!(None),
+                watched: AtomicFlag::new(false),
                 busy_poll: link.settings.busy_poll,
             }),
             GFP_KERNEL,
@@ -119,6 +126,22 @@ impl Rings {
     pub(super) fn disable_paths(&self) {
         let paths = self.paths.lock().take();
         drop(paths);
+    }
+
+    /// To be called after pages were lent; says whether the worker has to be told to look.
+    pub(super) fn watch_lent(&self) -> bool {
+        !self.watched.xchg(true, Full) && self.still_lent()
+    }
+
+    /// Gives up pages that have left the host. Returns whether the worker has to look again.
+    pub(super) fn still_lent(&self) -> bool {
+        // In this order: who lends some after the look finds 0, and tells the worker.
+        self.watched.xchg(false, Full);
+        if self.tx.lent() == 0 {
+            return false;
+        }
+        self.watched.xchg(true, Full);
+        true
     }
 
     /// Takes everything from the hardware. What arrived can still be read. May sleep for seconds.

@@ -8,6 +8,7 @@ use super::{
         OpenFile,
         Patience, //
     },
+    life::QUIET_MS,
     rings::{
         Rings,
         DATA, //
@@ -17,11 +18,11 @@ use super::{
         WriteState, //
     },
 };
-use crate::thunderbolt::errno::shut_down;
-use kernel::{
-    iov::IovIterSource,
-    prelude::*, //
+use crate::{
+    dma::Source,
+    thunderbolt::errno::shut_down, //
 };
+use kernel::prelude::*;
 
 impl OpenFile {
     /// Writes all of `source`, or as much as there is room for if this must not wait.
@@ -36,11 +37,7 @@ impl OpenFile {
     /// - `EPIPE`: nobody reads the session any more.
     /// - `ENXIO`: the connection that the file was opened on is gone.
     /// - Why there is no connection: see [`Self::hopeless`].
-    pub(super) fn write(
-        &self,
-        source: &mut IovIterSource<'_>,
-        patience: Patience,
-    ) -> Result<usize> {
+    pub(super) fn write(&self, source: &mut Source<'_, '_>, patience: Patience) -> Result<usize> {
         let mut total = 0;
         while !source.is_empty() {
             match self.write_some(source, patience) {
@@ -55,7 +52,7 @@ impl OpenFile {
     }
 
     /// Writes what there is room for; waits for room if there is none, and may return 0 then.
-    fn write_some(&self, source: &mut IovIterSource<'_>, patience: Patience) -> Result<usize> {
+    fn write_some(&self, source: &mut Source<'_, '_>, patience: Patience) -> Result<usize> {
         let channel = &self.user.channel;
         let news = channel.news();
         let rings = channel.writable();
@@ -90,7 +87,7 @@ impl OpenFile {
     fn push(
         &self,
         rings: &Rings,
-        source: &mut IovIterSource<'_>,
+        source: &mut Source<'_, '_>,
         patience: Patience,
     ) -> Result<usize> {
         let mut inside = match patience {
@@ -115,6 +112,9 @@ impl OpenFile {
         };
         drop(inside);
         self.user.channel.finish_writing(rings);
+        if source.lends() && rings.watch_lent() {
+            self.user.look_in(QUIET_MS);
+        }
         match result {
             // What that means, the session will say.
             Err(error) if error == shut_down() => Ok(0),

@@ -54,6 +54,61 @@ while data := os.read(fd, 100000):
 print(bytes(parts[0]), len(rest), rest[-12:])
 ";
 
+/// A file of which neither end nor beginning lies on a page, twice; pages of a pipe that are
+/// used again at once, while they may still be on their way.
+const LENDER: &str = "
+import os
+fd = os.open(dev, os.O_WRONLY)
+f = os.open('/tmp/in', os.O_RDONLY)
+for begin in (0, 1000):
+    n = begin
+    while n < 9000123:
+        n += os.sendfile(fd, f, n, 9000123 - n)
+os.ftruncate(os.open('/tmp/in', os.O_RDWR), 0)
+r, w = os.pipe()
+for i in range(400):
+    n = os.write(w, bytes([i % 251]) * 65536)
+    while n:
+        n -= os.splice(r, fd, n)
+os.close(fd)
+";
+
+/// Pages of files and pipes are sent from where they are, and are right all the same.
+#[test]
+fn pages_are_sent_without_a_copy() -> Result<()> {
+    let lab = product::builder()?
+        .root(Root::Debian)
+        .driver(ours()?)
+        .start()?;
+    lab.wait_connected(CONNECT)?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    make_data(a.host, "in", 9_000_123)?;
+    let wanted = a.host.run(
+        "{ cat /tmp/in; tail -c +1001 /tmp/in; \
+           python3 -c 'import sys
+for i in range(400): sys.stdout.buffer.write(bytes([i % 251]) * 65536)'; } | sha256sum",
+    )?;
+    let script = format!("import sys\ndev = sys.argv[1]\n{LENDER}");
+    a.host.write("/tmp/script.py", script)?;
+    let mut reader = b.host.spawn(&format!("sha256sum < {}", b.device))?;
+    b.wait_open()?;
+    a.host
+        .spawn(&format!("python3 /tmp/script.py {}", a.device))?
+        .wait(LIMIT)?
+        .check()?;
+    let got = reader.wait(LIMIT)?.check()?.text();
+    ensure!(got.trim() == wanted.trim(), "{got} instead of {wanted}");
+    let debugfs = "mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; \
+        sed -n 's/ *lent_frames //p' /sys/kernel/debug/thunderbolt_stream/* | head -n 1";
+    let lent: u64 = a.host.run(debugfs)?.trim().parse()?;
+    // At least all whole pages of the first pass, and all of the pipe's.
+    ensure!(
+        lent >= 9_000_123 / 4096 + 400 * 16,
+        "{lent} frames were lent"
+    );
+    lab.finish()
+}
+
 /// splice(2), sendfile(2), readv, writev, RWF_NOWAIT, fsync(2).
 #[test]
 fn splice_sendfile_vectors_nowait_and_fsync() -> Result<()> {

@@ -18,6 +18,7 @@ mod yardstick;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use pair::{Pair, Side};
+use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 use table::Table;
@@ -73,6 +74,8 @@ fn main() -> Result<()> {
             file.display()
         );
     }
+    // Now, and not when all is measured.
+    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let sides = if args.reference {
         vec![Side::C]
     } else {

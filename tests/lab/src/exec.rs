@@ -149,7 +149,7 @@ impl Exec<'_> {
     /// [`CommandFailed`] if it does not end in time; the guest does not answer; the output is
     /// more than the agent takes (16 MiB: let the command write a file, and pull that).
     pub fn output(self) -> Result<Output> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.host.patience(self.timeout);
         let command = GuestCommand {
             argv: &self.argv,
             env: &self.env,

@@ -279,12 +279,18 @@ impl Host {
         self.expect_log_after(0, pattern, limit)
     }
 
+    /// How long something may take on this host's kernel: see [`Kernel::patience`].
+    pub fn patience(&self, limit: Duration) -> Duration {
+        self.spec.kernel.patience(limit)
+    }
+
     /// The same for lines after a mark.
     ///
     /// # Errors
     /// None matches in time, or the pattern is none.
     pub fn expect_log_after(&self, mark: usize, pattern: &str, limit: Duration) -> Result<String> {
         let regex = Regex::new(pattern).with_context(|| format!("the pattern `{pattern}`"))?;
+        let limit = self.patience(limit);
         let deadline = Instant::now() + limit;
         loop {
             let log = self.klog();

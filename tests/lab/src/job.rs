@@ -81,7 +81,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// [`CommandFailed`] with the output so far if it takes longer; it goes on then.
     pub fn wait(&mut self, limit: Duration) -> Result<Output> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + self.host.patience(limit);
         if self.code.is_none() {
             self.code = self
                 .host

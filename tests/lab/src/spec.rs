@@ -42,6 +42,15 @@ impl Kernel {
         }
     }
 
+    /// How long something may take that may take `limit` on the own kernel: the debug kernel is
+    /// several times slower at everything.
+    pub const fn patience(self, limit: Duration) -> Duration {
+        match self {
+            Self::Own | Self::Stock => limit,
+            Self::Debug => limit.saturating_mul(5),
+        }
+    }
+
     const fn default_memory_mib(self) -> u32 {
         match self {
             Self::Own => 512,

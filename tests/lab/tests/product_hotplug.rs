@@ -134,7 +134,7 @@ fn the_peer_s_module_is_unloaded_under_an_open_file() -> Result<()> {
 /// are open then get `ENXIO`), and then that it has it again.
 fn wait_settled(ends: &[&End<'_>]) -> Result<()> {
     const LOOKS: u32 = 50;
-    let deadline = Instant::now() + 3 * LIMIT;
+    let deadline = Instant::now() + ends[0].host.patience(3 * LIMIT);
     let mut ready = 0;
     while ready < LOOKS {
         ensure!(Instant::now() < deadline, "they do not settle");

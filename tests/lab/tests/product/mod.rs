@@ -150,7 +150,7 @@ pub(crate) fn wait_ready(end: &End<'_>) -> Result<()> {
 /// # Errors
 /// It does not become true, or cannot be told.
 pub(crate) fn wait_until(name: &str, mut what: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + kernel()?.patience(LIMIT);
     while !what()? {
         ensure!(Instant::now() < deadline, "in vain: {name}");
         std::thread::sleep(Duration::from_millis(50));

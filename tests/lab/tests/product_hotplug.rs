@@ -5,7 +5,7 @@
 
 mod product;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lab::stream::{End, HopIds};
 use product::{LIMIT, MIB, UNLOAD, load, pair, replug, start, unplug, wait_ready};
 use std::time::{Duration, Instant};
@@ -133,17 +133,21 @@ fn the_peer_s_module_is_unloaded_under_an_open_file() -> Result<()> {
 /// and then hears that the peer has given up the stream because of the unloading (files that
 /// are open then get `ENXIO`), and then that it has it again.
 fn wait_settled(ends: &[&End<'_>]) -> Result<()> {
-    const LOOKS: u32 = 50;
-    let deadline = Instant::now() + ends[0].host.patience(3 * LIMIT);
-    let mut ready = 0;
-    while ready < LOOKS {
-        ensure!(Instant::now() < deadline, "they do not settle");
-        let mut all = true;
-        for end in ends {
-            all &= end.attribute("state")?.starts_with("ready");
-        }
-        ready = if all { ready + 1 } else { 0 };
-        std::thread::sleep(Duration::from_millis(100));
+    let looks = ends
+        .iter()
+        .map(|end| {
+            end.host.spawn(&format!(
+                "n=0; while [ $n -lt 50 ]; do \
+                     case $(cat {}/state) in ready*) n=$((n + 1)) ;; *) n=0 ;; esac; \
+                     sleep 0.1; done",
+                end.dir
+            ))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for mut look in looks {
+        look.wait(3 * LIMIT)?
+            .check()
+            .context("they do not settle")?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ struct Args {
     /// The kernel's driver only, and what the lab itself takes.
     #[arg(long)]
     reference: bool,
-    /// Rounds; every round boots fresh hosts. 3 if quick, else 5.
+    /// Rounds; every round boots fresh hosts. 3.
     #[arg(long)]
     rounds: Option<usize>,
     /// MiB of each transfer that throughput is measured with. 512 if quick, else 1024.
@@ -91,7 +91,7 @@ fn main() -> Result<()> {
         mib: args.mib.unwrap_or(if args.quick { 512 } else { 1024 }),
         trips: if args.quick { 1000 } else { 2000 },
     };
-    let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
+    let rounds = args.rounds.unwrap_or(3);
     let begin = Instant::now();
     let mut table = Table::default();
     for round in 1..=rounds {

@@ -2,6 +2,7 @@
 
 //! One host of the fabric.
 
+use super::apart::Owed;
 use super::control::Queue;
 use super::link::Port;
 use super::message::{MessageSink, NoMessages};
@@ -25,6 +26,7 @@ pub(super) struct Host {
     pub(super) messages: Box<dyn MessageSink>,
     pub(super) ports: [Port; router::PORTS],
     pub(super) to_host: Queue,
+    pub(super) owed: Owed,
     pub(super) stats: HostStats,
 }
 
@@ -45,6 +47,7 @@ impl Host {
             messages: Box::new(NoMessages),
             ports: Default::default(),
             to_host: Queue::default(),
+            owed: Owed::default(),
             stats: HostStats::default(),
         }
     }
@@ -62,6 +65,7 @@ impl Host {
         }
         self.router = Router::new(self.uid);
         self.to_host.clear();
+        self.owed = Owed::default();
         self.ports.iter_mut().for_each(Port::forget);
     }
 }

@@ -6,6 +6,7 @@
 //! [`Fabric::next_deadline`] when [`Fabric::advance`] is due. Guest memory and interrupt messages are
 //! reached through [`GuestMemory`] and [`MessageSink`].
 
+mod apart;
 mod control;
 mod credit;
 mod data;

@@ -213,7 +213,7 @@ impl Fabric {
     }
 
     pub(super) fn deliver_packet(&mut self, host: usize, packet: Packet, damaged: bool) {
-        if self.keep_apart(host, &packet, damaged) {
+        if self.peer_receives(host, &packet) || self.keep_apart(host, &packet, damaged) {
             return;
         }
         let note = if damaged { "(damaged) " } else { "" };

@@ -11,6 +11,7 @@ use crate::memory::GuestMemory;
 use crate::nhi::Nhi;
 use crate::nhi::registers::RINGS;
 use crate::nhi::ring::Direction;
+use crate::peer::Peer;
 use crate::router::{self, Router};
 
 /// One host: its host interface, router and what connects them to its VM.
@@ -27,6 +28,8 @@ pub(super) struct Host {
     pub(super) ports: [Port; router::PORTS],
     pub(super) to_host: Queue,
     pub(super) owed: Owed,
+    /// Who plays it, if nobody else is there.
+    pub(super) peer: Option<Peer>,
     pub(super) stats: HostStats,
 }
 
@@ -48,6 +51,7 @@ impl Host {
             ports: Default::default(),
             to_host: Queue::default(),
             owed: Owed::default(),
+            peer: None,
             stats: HostStats::default(),
         }
     }

@@ -14,6 +14,7 @@ mod flight;
 mod host;
 mod link;
 mod message;
+mod peer;
 mod report;
 mod timer;
 mod way;
@@ -319,6 +320,7 @@ impl Fabric {
                 generation,
             } => self.arrival(cable, end, generation),
             Event::LateDma { host, ring, buffer } => self.late_dma(host, ring, buffer),
+            Event::Peer { host } => self.peer_acts(host),
         }
     }
 }

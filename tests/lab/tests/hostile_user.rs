@@ -36,7 +36,7 @@ fn hot_plug(lab: &Lab, random: &mut Random, seconds: u64) -> Result<u32> {
     while Instant::now() < end {
         // Long enough for streams to be ready, or not even for the hosts to find each other.
         let most = [1000, 5000, 10_000][random.below(3) as usize];
-        random.pause(most);
+        random.pause(most * u64::from(patience()?));
         lab.cable("a-b").unplug()?;
         random.pause(600);
         lab.cable("a-b").plug()?;

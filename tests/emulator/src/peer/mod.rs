@@ -168,7 +168,7 @@ impl Peer {
     pub fn act(&mut self, hops: &[u16]) -> (Vec<Action>, u64) {
         let pause = (2 + self.random.below(40)) * MS;
         match self.random.below(60) {
-            0 => {
+            0 if self.random.below(3) == 0 => {
                 self.lies = self.random.pick(&[0, 0, 10, 30, 90]);
                 self.takes = self.random.below(4) != 0;
                 (Vec::new(), pause)
@@ -177,7 +177,7 @@ impl Peer {
                 self.new_block();
                 (vec![self.request(CHANGED_REQUEST)], pause)
             }
-            3 => {
+            3 if self.random.below(4) == 0 => {
                 let count = 1 + self.random.below(60);
                 self.new_block();
                 self.count("storm");

@@ -48,6 +48,8 @@ pub struct Peer {
     lies: u64,
     /// Whether it takes frames, or leaves the host without credit.
     takes: bool,
+    /// Whether it gives empty pieces of its block: the kernel asks for more at once, for ever.
+    empty: bool,
     counts: BTreeMap<String, u64>,
 }
 
@@ -64,6 +66,7 @@ impl Peer {
             generation: 1,
             lies: 0,
             takes: true,
+            empty: false,
             counts: BTreeMap::new(),
         }
     }
@@ -147,6 +150,10 @@ impl Peer {
             }
             self.count("piece with a lie");
         }
+        if self.empty {
+            data.clear();
+            self.count("piece empty");
+        }
         let mut body = self.uuid.to_vec();
         body.extend(request.dwords.get(8..12).unwrap_or(&[0; 4]));
         body.push(offset as u32 & 0xffff | total << 16);
@@ -171,6 +178,7 @@ impl Peer {
             0 if self.random.below(3) == 0 => {
                 self.lies = self.random.pick(&[0, 0, 10, 30, 90]);
                 self.takes = self.random.below(4) != 0;
+                self.empty = self.lies > 0 && self.random.below(4) == 0;
                 (Vec::new(), pause)
             }
             1 | 2 => {

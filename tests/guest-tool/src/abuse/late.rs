@@ -6,6 +6,7 @@
 
 use super::arena::{PAGE, PART, adopt, empty};
 use crate::random::Random;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
@@ -69,13 +70,23 @@ impl Late {
                     self.answer(&message);
                     answered += 1;
                 }
-                _ => sleep(Duration::from_millis(2)),
+                _ => self.wait(),
             }
             if random.below(20) == 0 {
                 empty(self.ranges[random.below(self.ranges.len() as u64) as usize]);
             }
         }
         answered
+    }
+
+    /// Until somebody waits for a page, or a moment.
+    fn wait(&self) {
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        let mut fds = [PollFd::new(&self.faults, PollFlags::IN)];
+        let _ = poll(&mut fds, Some(&moment));
     }
 
     fn answer(&self, message: &[u8; MESSAGE]) {

@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> io::Result<String> {
                 common.stop.store(true, Ordering::Relaxed);
             }
             guard(common, args.limit);
-            sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(20));
         }
         let mut all = Tally::default();
         for worker in workers {
@@ -125,8 +125,8 @@ fn shorten(file: &File, mut random: Random, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let length = random.below(PART as u64 + 1);
         let _ = file.set_len(length);
-        sleep(Duration::from_millis(random.below(10)));
+        sleep(Duration::from_millis(random.below(40)));
         let _ = file.set_len(PART as u64);
-        sleep(Duration::from_millis(random.below(20)));
+        sleep(Duration::from_millis(random.below(100)));
     }
 }

@@ -91,6 +91,14 @@ soak: guest-tool ## Random sessions and trouble, the books checked (SECONDS=n, 6
 	SOAK_SECONDS=$(or $(SECONDS),600) $(if $(SEED),SOAK_SEED=$(SEED)) \
 		$(CARGO) test --release -p lab --test soak -- --nocapture --test-threads 1
 
+.PHONY: hostile
+hostile: guest-tool ## A hostile user, a hostile peer (SECONDS=n each, 600; SEED=n; KERNEL=debug)
+	scripts/setup $(if $(KERNEL),--kernel $(KERNEL))
+	scripts/module $(if $(KERNEL),--kernel $(KERNEL))
+	$(CARGO) build --release --quiet -p lab
+	HOSTILE_SECONDS=$(or $(SECONDS),600) $(if $(SEED),HOSTILE_SEED=$(SEED)) $(if $(KERNEL),TBS_KERNEL=$(KERNEL)) \
+		$(CARGO) test --release -p lab --test 'hostile_*' --no-fail-fast -- --nocapture --test-threads 1
+
 .PHONY: guest-tool
 guest-tool:
 	$(CARGO) rustc --release --quiet -p guest-tool -- -C target-feature=+crt-static

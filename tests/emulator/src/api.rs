@@ -52,6 +52,13 @@ pub enum Request {
         /// Propagation delay in ns.
         delay_ns: u64,
     },
+    /// Plays a host that has no VM, as a peer that does not keep the rules; `None` ends that.
+    Play {
+        /// `b`, `c`, …
+        host: String,
+        /// Brings back what it does.
+        seed: Option<u64>,
+    },
     /// Switches faults: the words after `fault`, as a person types them. Answered with text.
     ///
     /// `list` | `set NAME HOST [key=value …]` | `clear [NAME [HOST]]` | `help`
@@ -104,6 +111,9 @@ pub struct HostStats {
     pub control_malformed: u64,
     /// DMA to or from an address that is no guest RAM.
     pub dma_errors: u64,
+    /// What a played host has done, by kind ([`Request::Play`]).
+    #[serde(default)]
+    pub peer: BTreeMap<String, u64>,
     /// By name: `tx0`, `rx0`, `tx1`, …; rings where nothing ever happened are left out.
     pub rings: BTreeMap<String, RingStats>,
     /// By port, `1` or `2`.

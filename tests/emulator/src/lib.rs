@@ -4,7 +4,7 @@
 //!
 //! Each guest gets a PCI function over vfio-user that the kernel's `thunderbolt` driver takes for a
 //! USB4 host interface. [`nhi`] is that interface, [`router`] the host router behind it, [`fabric`] what
-//! happens between hosts; they do no I/O. [`memory`] is the only place that touches guest memory,
+//! happens between hosts, [`peer`] a host that is none; they do no I/O. [`memory`] is the only place that touches guest memory,
 //! [`vfio`] speaks with QEMU, [`backend`] joins the two, [`server`] takes commands ([`api`]).
 
 pub mod api;
@@ -16,6 +16,7 @@ pub mod fault;
 pub mod memory;
 pub mod nhi;
 pub mod pci;
+pub mod peer;
 pub mod registers;
 pub mod router;
 pub mod server;

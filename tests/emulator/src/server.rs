@@ -102,6 +102,14 @@ fn carry_out(shared: &Shared, request: Request) -> Outcome {
             fabric.set_link(now, index, gbps, delay_ns);
             Ok(Value::Null)
         }
+        Request::Play { host, seed } => {
+            let index = host_index(fabric, &host)?;
+            match seed {
+                Some(seed) => fabric.play(now, index, seed)?,
+                None => fabric.stop_playing(now, index),
+            }
+            Ok(Value::Null)
+        }
         Request::Fault { words } => switch_fault(fabric, now, &words).and_then(value),
         Request::Quit => Ok(Value::Null),
     })

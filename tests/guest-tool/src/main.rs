@@ -5,6 +5,7 @@
 //!
 //! What data goes over is a [`wire`]: a device, a pair of FIFOs, a TCP connection.
 
+mod abuse;
 mod account;
 mod bulk;
 mod memory;
@@ -116,6 +117,8 @@ enum Command {
         #[command(subcommand)]
         call: nth::Call,
     },
+    /// Makes system calls at random on all streams and their directories, see [`abuse`].
+    Abuse(abuse::Args),
     /// Opens devices, writes a byte to each, and prints what memory that took.
     Memory { devices: Vec<PathBuf> },
     /// Opens a device, writes a byte, closes, and prints what the close took.
@@ -190,6 +193,7 @@ fn run(command: Command) -> io::Result<String> {
         } => session::write_many(&device, seed, first, &stop).map(silent),
         Command::ReadMany { device, seed } => session::read_many(&device, seed).map(silent),
         Command::Fail { call } => nth::fail_each(&call).map(silent),
+        Command::Abuse(args) => abuse::run(&args),
         Command::Memory { devices } => memory::of_open(&devices),
         Command::Close { device } => pingpong::close(&device),
     }

@@ -31,6 +31,8 @@ pub struct Builder {
     initramfs: BTreeMap<String, PathBuf>,
     plan: Plan,
     slot: bool,
+    /// Whether the chain goes on with a host that has no machine.
+    played: bool,
 }
 
 impl Default for Builder {
@@ -54,6 +56,7 @@ impl Default for Builder {
             initramfs: BTreeMap::new(),
             plan,
             slot: true,
+            played: false,
         }
     }
 }
@@ -241,6 +244,13 @@ impl Builder {
         self
     }
 
+    /// One more host at the end of the chain, which has no machine: the emulator plays it
+    /// ([`Lab::play`]). Its cable is plugged; nothing is at its end until then.
+    pub fn played(mut self) -> Self {
+        self.played = true;
+        self
+    }
+
     /// Boots all hosts at once, waits until they answer, loads what was asked for.
     ///
     /// # Errors
@@ -265,7 +275,9 @@ impl Builder {
         let names: Vec<String> = (0..self.plan.hosts).map(host_name).collect();
         let specs = self.specs(&names, &env)?;
         let emulator = if self.all.nhi {
-            Some(Emulator::start(&self.plan, &program, dir, lifetime)?)
+            let mut plan = self.plan.clone();
+            plan.hosts += usize::from(self.played);
+            Some(Emulator::start(&plan, &program, dir, lifetime)?)
         } else {
             None
         };

@@ -80,7 +80,10 @@ impl Fabric {
             PacketKind::Error if packet.error() == 7 => {
                 self.event_acknowledged(host, packet.error_adapter(), packet.acknowledged_unplug());
             }
-            PacketKind::XDomainRequest | PacketKind::XDomainResponse => self.forward(host, packet),
+            PacketKind::XDomainRequest | PacketKind::XDomainResponse => {
+                self.note_answer(host, packet);
+                self.forward(host, packet);
+            }
             // Acknowledgements need no answer; firmware messages have nobody to answer them.
             _ => {}
         }
@@ -210,6 +213,9 @@ impl Fabric {
     }
 
     pub(super) fn deliver_packet(&mut self, host: usize, packet: Packet, damaged: bool) {
+        if self.peer_receives(host, &packet) || self.keep_apart(host, &packet, damaged) {
+            return;
+        }
         let note = if damaged { "(damaged) " } else { "" };
         self.log(host, format_args!("<- {note}{packet}"));
         let state = &mut self.hosts[host];

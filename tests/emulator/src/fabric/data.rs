@@ -4,11 +4,12 @@
 
 use super::Fabric;
 use super::timer::Event;
-use super::way::{Crossing, Way};
+use super::way::{Crossing, PLAYED, Way};
 use crate::fault::{Kind, Place};
 use crate::memory::DmaError;
 use crate::nhi::registers::{FLAG_CRC_ERROR, FLAG_POSTED_OR_OVERRUN, RINGS};
 use crate::nhi::ring::{Descriptor, Direction, Received, count};
+use crate::peer::Peer;
 use crate::router::lane_0;
 
 /// With a rate limit, how far ahead of the wire frames may be handed over, in ns: timers are not
@@ -141,6 +142,9 @@ impl Fabric {
 
     /// Whether flow control lets a frame leave: `Gone` means yes.
     fn may_leave(&mut self, host: usize, ring: u16, way: Result<Way, &'static str>) -> Departure {
+        if way == Err(PLAYED) {
+            return self.to_played();
+        }
         let tx_e2e = self.hosts[host].nhi.ring(Direction::Tx, ring).is_e2e();
         if tx_e2e && self.counts_credits(host, ring) {
             return self.may_spend(host, ring, way.is_ok());
@@ -163,6 +167,16 @@ impl Fabric {
             Departure::Waits(cause)
         } else {
             Departure::Dropped(cause)
+        }
+    }
+
+    /// A frame to a host that is played is gone, or waits as long as that gives no credit.
+    fn to_played(&self) -> Departure {
+        let mut peers = self.hosts.iter().filter_map(|host| host.peer.as_ref());
+        if peers.all(Peer::takes_frames) {
+            Departure::Dropped(PLAYED)
+        } else {
+            Departure::Waits(PLAYED)
         }
     }
 
@@ -261,7 +275,7 @@ impl Fabric {
         self.complete_rx(host, ring, descriptor, received, copied.is_err());
     }
 
-    fn complete_rx(
+    pub(super) fn complete_rx(
         &mut self,
         host: usize,
         ring: u16,

@@ -2,6 +2,7 @@
 
 //! One host of the fabric.
 
+use super::apart::Owed;
 use super::control::Queue;
 use super::link::Port;
 use super::message::{MessageSink, NoMessages};
@@ -10,6 +11,7 @@ use crate::memory::GuestMemory;
 use crate::nhi::Nhi;
 use crate::nhi::registers::RINGS;
 use crate::nhi::ring::Direction;
+use crate::peer::Peer;
 use crate::router::{self, Router};
 
 /// One host: its host interface, router and what connects them to its VM.
@@ -25,6 +27,9 @@ pub(super) struct Host {
     pub(super) messages: Box<dyn MessageSink>,
     pub(super) ports: [Port; router::PORTS],
     pub(super) to_host: Queue,
+    pub(super) owed: Owed,
+    /// Who plays it, if nobody else is there.
+    pub(super) peer: Option<Peer>,
     pub(super) stats: HostStats,
 }
 
@@ -45,6 +50,8 @@ impl Host {
             messages: Box::new(NoMessages),
             ports: Default::default(),
             to_host: Queue::default(),
+            owed: Owed::default(),
+            peer: None,
             stats: HostStats::default(),
         }
     }
@@ -62,6 +69,7 @@ impl Host {
         }
         self.router = Router::new(self.uid);
         self.to_host.clear();
+        self.owed = Owed::default();
         self.ports.iter_mut().for_each(Port::forget);
     }
 }

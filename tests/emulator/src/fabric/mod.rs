@@ -6,6 +6,7 @@
 //! [`Fabric::next_deadline`] when [`Fabric::advance`] is due. Guest memory and interrupt messages are
 //! reached through [`GuestMemory`] and [`MessageSink`].
 
+mod apart;
 mod control;
 mod credit;
 mod data;
@@ -13,6 +14,7 @@ mod flight;
 mod host;
 mod link;
 mod message;
+mod peer;
 mod report;
 mod timer;
 mod way;
@@ -318,6 +320,7 @@ impl Fabric {
                 generation,
             } => self.arrival(cable, end, generation),
             Event::LateDma { host, ring, buffer } => self.late_dma(host, ring, buffer),
+            Event::Peer { host } => self.peer_acts(host),
         }
     }
 }

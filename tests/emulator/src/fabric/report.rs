@@ -38,6 +38,9 @@ impl Fabric {
             connected: state.connected,
             ..state.stats.clone()
         };
+        if let Some(peer) = &state.peer {
+            stats.peer.clone_from(peer.counts());
+        }
         for direction in DIRECTIONS {
             for number in 0..RINGS {
                 let ring = state.nhi.ring(direction, number);

@@ -36,6 +36,8 @@ pub(super) enum Event {
     },
     /// A stopped ring writes once more.
     LateDma { host: usize, ring: u16, buffer: u64 },
+    /// A played host does something of its own accord.
+    Peer { host: usize },
 }
 
 /// Events in the order of their times, first come first served among equals.

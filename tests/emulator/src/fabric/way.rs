@@ -10,8 +10,11 @@ use crate::router::{FIRST_HOP, NHI_ADAPTER, lane_0, port_of};
 /// Cables that a path may cross.
 const MAX_CABLES: usize = 8;
 
+/// The way ends at a host that the emulator plays.
+pub(super) const PLAYED: &str = "played";
+
 /// A cable on the way of a frame.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Crossing {
     pub(super) cable: usize,
     /// The end where the frame comes out.
@@ -21,7 +24,7 @@ pub(super) struct Crossing {
 }
 
 /// Where a frame goes: host, RX ring and the cables between.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Way {
     pub(super) host: usize,
     pub(super) ring: u16,
@@ -39,7 +42,7 @@ impl Fabric {
     /// Follows the path entries from a TX ring.
     ///
     /// # Errors
-    /// One word for the counters: `no-path`, `link-down`.
+    /// One word for the counters: `no-path`, `link-down`, [`PLAYED`].
     pub(super) fn way(&self, host: usize, ring: u16) -> Result<Way, &'static str> {
         let mut way = Way {
             host,
@@ -79,6 +82,9 @@ impl Fabric {
             *way.cables.get_mut(way.length).ok_or("no-path")? = crossing;
             way.length += 1;
             let (next, next_port) = self.cables[cable].ends[1 - end];
+            if self.hosts[next].peer.is_some() {
+                return Err(PLAYED);
+            }
             (way.host, ingress) = (next, lane_0(next_port));
         }
     }

@@ -35,6 +35,8 @@ pub enum Kind {
     ControlDrop,
     /// Control packets to the host arrive with a wrong CRC.
     ControlCorrupt,
+    /// Inter-domain answers and errors to the host wait until it owes none itself, and `ms=` more.
+    ControlApart,
     /// The link of the host's port needs `ms=` to train.
     SlowTrain,
     /// The host interface is gone: reads give all ones, nothing else happens.
@@ -42,7 +44,7 @@ pub enum Kind {
 }
 
 /// Every kind with its name, the keys it knows and what a person should know.
-pub(super) const KINDS: [(Kind, &str, &str, &str); 17] = [
+pub(super) const KINDS: [(Kind, &str, &str, &str); 18] = [
     (
         Kind::Crc,
         "crc",
@@ -132,6 +134,12 @@ pub(super) const KINDS: [(Kind, &str, &str, &str); 17] = [
         "ctl-corrupt",
         "nth every rate count",
         "control packets with a wrong CRC",
+    ),
+    (
+        Kind::ControlApart,
+        "ctl-apart",
+        "ms",
+        "answers to the host wait until it has sent its own",
     ),
     (
         Kind::SlowTrain,

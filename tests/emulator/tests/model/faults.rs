@@ -6,6 +6,7 @@ use super::config::{PlugEvent, adapter, router};
 use super::driver::{Setup, buffer, vector};
 use super::frames::payload;
 use super::lab::{Lab, MS};
+use usb4_emulator::control::{Kind, Packet};
 use usb4_emulator::fabric::Config;
 use usb4_emulator::nhi::registers::{CAPABILITIES, STATUS};
 use usb4_emulator::nhi::ring::Direction::{Rx, Tx};
@@ -194,6 +195,26 @@ fn control_packets_are_damaged() {
     );
     assert_eq!(lab.host(0).control_rx, before + 1, "but it came");
     assert!(lab.config_read(0, router(0), 1).is_some());
+}
+
+#[test]
+fn answers_wait_for_the_hosts_own() {
+    let mut lab = Lab::booted(2);
+    let packet = |kind| Packet {
+        kind,
+        dwords: vec![0, 1, 5, 0xb638_d70e, 1, 2, 3, 12],
+    };
+    lab.fault("ctl-apart b ms=10");
+    lab.send_packet(0, &packet(Kind::XDomainRequest));
+    assert_eq!(lab.packets(1).len(), 1, "requests do not wait");
+    lab.send_packet(0, &packet(Kind::XDomainResponse));
+    assert_eq!(lab.packets(1), [], "b has not answered yet");
+    lab.send_packet(1, &packet(Kind::XDomainResponse));
+    assert_eq!(lab.packets(0).len(), 1, "a is not hit");
+    lab.run(15 * MS);
+    assert_eq!(lab.packets(1).len(), 1);
+    lab.send_packet(0, &packet(Kind::XDomainResponse));
+    assert_eq!(lab.packets(1).len(), 1, "it owes nothing");
 }
 
 #[test]

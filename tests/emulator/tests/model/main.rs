@@ -13,6 +13,7 @@ mod flow;
 mod frames;
 mod lab;
 mod link;
+mod played;
 mod random;
 mod script;
 mod step;

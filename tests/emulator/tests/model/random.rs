@@ -17,7 +17,7 @@ const GUARDED: u16 = 5;
 const GUARD: [u8; 4096] = [0x5a; 4096];
 /// What late DMA leaves at the start of a buffer that its driver has given to the next frame.
 const LATE: [u8; 5] = [0xdb; 5];
-const FAULTS: [&str; 19] = [
+const FAULTS: [&str; 20] = [
     "crc b rate=0.3",
     "crc a",
     "overrun a every=2",
@@ -34,6 +34,7 @@ const FAULTS: [&str; 19] = [
     "ctl-delay a ms=2",
     "ctl-drop b rate=0.5",
     "ctl-corrupt *",
+    "ctl-apart * ms=3",
     "slow-train c ms=1",
     "crc b nth=3",
     "drop b count=1",

@@ -16,7 +16,7 @@ const HOSTS: usize = 3;
 const STEPS: usize = 300;
 /// Longest time of one step in ns.
 const LONGEST: u64 = 20_000_000;
-const FAULTS: [&str; 20] = [
+const FAULTS: [&str; 21] = [
     "crc",
     "overrun",
     "drop",
@@ -32,6 +32,7 @@ const FAULTS: [&str; 20] = [
     "ctl-delay",
     "ctl-drop",
     "ctl-corrupt",
+    "ctl-apart",
     "slow-train",
     "removed",
     "crc",
@@ -238,7 +239,7 @@ fn set_fault(lab: &mut Lab, fault: u8, place: u8, number: u16) {
     let name = FAULTS[usize::from(fault) % FAULTS.len()];
     let place = ["a", "b", "c", "*"][usize::from(place) % 4];
     let keys = match name {
-        "late-dma" | "slow-train" => format!("ms={}", number % 10),
+        "late-dma" | "slow-train" | "ctl-apart" => format!("ms={}", number % 10),
         "ctl-delay" => format!("ms={} every={}", number % 10, number % 3 + 1),
         "initial-credits" => format!("n={number}"),
         "crc" | "drop" | "irq-lost" | "ctl-drop" => format!("every={}", number % 5 + 1),

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Answers that wait for other answers ([`Kind::ControlApart`]).
+//!
+//! The kernel keeps an inter-domain response that it sends in the list of requests that wait for an
+//! answer. If one arrives then, `tb_ctl_rx_callback()` takes it for the answer to that response, and the
+//! request is freed twice (`drivers/thunderbolt/ctl.c`, Linux 7.3.4). On a real cable that is a matter
+//! of luck; with this it does not happen, and tests can look for other things.
+
+use super::Fabric;
+use super::timer::Event;
+use crate::control::{Kind as PacketKind, Packet};
+use crate::fault::{Kind, Place};
+
+/// A host that has not answered by then does not answer.
+const PATIENCE_NS: u64 = 300_000_000;
+
+/// It may answer before: a packet that waits looks again after this time.
+const AGAIN_NS: u64 = 5_000_000;
+
+/// Inter-domain requests that a host has got and not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    requests: u32,
+    /// When it is done with its last answer, or will never answer.
+    until: u64,
+}
+
+impl Owed {
+    /// A request gets to the host.
+    fn asked(&mut self, now: u64) {
+        self.requests += 1;
+        self.until = now.saturating_add(PATIENCE_NS);
+    }
+
+    /// An answer leaves the host; it needs `ns` to forget it.
+    fn answered(&mut self, now: u64, ns: u64) {
+        self.requests = self.requests.saturating_sub(1);
+        if self.requests == 0 {
+            self.until = now.saturating_add(ns);
+        }
+    }
+
+    /// When to look again, if a packet has to wait.
+    fn wait(&mut self, now: u64) -> Option<u64> {
+        if now < self.until {
+            return Some(self.until.min(now.saturating_add(AGAIN_NS)));
+        }
+        self.requests = 0;
+        None
+    }
+}
+
+impl Fabric {
+    /// A packet of the host's own, for the books.
+    pub(super) fn note_answer(&mut self, host: usize, packet: &Packet) {
+        let apart = self.faults.is_set(Kind::ControlApart, Place::host(host));
+        if let (PacketKind::XDomainResponse, Some(ms)) = (packet.kind, apart) {
+            let ns = ms.saturating_mul(1_000_000);
+            self.hosts[host].owed.answered(self.now, ns);
+        }
+    }
+
+    /// Whether the packet has to wait. It comes by itself, later.
+    pub(super) fn keep_apart(&mut self, host: usize, packet: &Packet, damaged: bool) -> bool {
+        let apart = self.faults.is_set(Kind::ControlApart, Place::host(host));
+        if apart.is_none() {
+            return false;
+        }
+        let owed = &mut self.hosts[host].owed;
+        match packet.kind {
+            PacketKind::XDomainRequest => owed.asked(self.now),
+            PacketKind::XDomainResponse | PacketKind::Error => {
+                if let Some(at) = owed.wait(self.now) {
+                    let packet = packet.clone();
+                    let event = Event::ToHost {
+                        host,
+                        packet,
+                        damaged,
+                    };
+                    self.timers.add(at, event);
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+}

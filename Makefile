@@ -109,7 +109,7 @@ bench-programs: guest-tool
 	$(CARGO) build --release --quiet -p lab -p insn-plugin
 
 .PHONY: bench
-bench: bench-programs ## Our module against the kernel's C driver, a pipe and TCP (about 15 minutes)
+bench: bench-programs ## Our module against the kernel's C driver, a pipe and TCP (some 20 minutes)
 	scripts/module
 	target/release/bench
 

@@ -85,7 +85,18 @@ pub(crate) fn start() -> Result<Lab> {
 /// # Errors
 /// As [`start`].
 pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
-    let lab = builder()?.driver(a).driver_on("b", b).start()?;
+    connected(builder()?.driver(a).driver_on("b", b).start()?)
+}
+
+/// The same lab once its hosts see each other.
+///
+/// The core compares answers of the peer with responses of its own that their sender has freed
+/// (`Documentation/robustness.rst`). KASAN sees that sooner or later, so that on the debug kernel
+/// answers and responses are kept apart.
+fn connected(lab: Lab) -> Result<Lab> {
+    if kernel()? == Kernel::Debug {
+        lab.fault("set ctl-apart * ms=100")?;
+    }
     lab.wait_connected(CONNECT)?;
     Ok(lab)
 }
@@ -98,9 +109,7 @@ pub(crate) const TOOL: &str = "/bin/guest-tool";
 /// # Errors
 /// As [`start`], or the tool was not built.
 pub(crate) fn start_with_tool() -> Result<Lab> {
-    let lab = with_tool(builder()?.driver(ours()?))?.start()?;
-    lab.wait_connected(CONNECT)?;
-    Ok(lab)
+    connected(with_tool(builder()?.driver(ours()?))?.start()?)
 }
 
 /// Adds `guest-tool` to a lab.

@@ -81,13 +81,11 @@ fn beside_networking(peer: Driver) -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: no free machine since its last correction"]
 fn two_streams_and_the_network() -> Result<()> {
     beside_networking(ours()?)
 }
 
 #[test]
-#[ignore = "not seen to pass yet: no free machine since its last correction"]
 fn two_streams_to_the_c_driver_and_the_network() -> Result<()> {
     beside_networking(Driver::C)
 }

@@ -212,18 +212,6 @@ impl Lab {
         self.emulator()?.text(&Request::Fault { words })
     }
 
-    /// Lets the emulator play a host ([`Builder::played`](crate::Builder::played)) as a peer that does
-    /// not keep the rules; the seed brings back what it does. `None` ends it.
-    ///
-    /// # Errors
-    /// There is no such host, or it has a machine.
-    pub fn play(&self, host: &str, seed: Option<u64>) -> Result<()> {
-        let host = host.to_owned();
-        self.emulator()?
-            .call(&Request::Play { host, seed })
-            .map(drop)
-    }
-
     /// All counters of the emulator.
     ///
     /// # Errors
@@ -389,7 +377,7 @@ impl Lab {
         kept
     }
 
-    fn emulator(&self) -> Result<&Emulator> {
+    pub(crate) fn emulator(&self) -> Result<&Emulator> {
         self.emulator
             .as_ref()
             .context("this lab has neither host interfaces nor cables")

@@ -38,6 +38,7 @@ mod klog;
 mod lab;
 mod peers;
 mod place;
+mod play;
 mod process;
 mod qemu;
 mod qmp;

@@ -139,6 +139,9 @@ pub struct RingStats {
     pub doorbells: u64,
     /// MSI-X messages sent for this ring.
     pub interrupts: u64,
+    /// Unmaskings that raised the interrupt again, because its status was pending.
+    #[serde(default)]
+    pub refired: u64,
     /// Completions that asked for an interrupt and did not get one of their own: by cause
     /// (`masked`, `moderated`, `pending`, `lost`).
     pub suppressed: BTreeMap<String, u64>,

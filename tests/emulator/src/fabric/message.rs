@@ -45,6 +45,7 @@ impl Fabric {
 
     pub(super) fn refire(&mut self, host: usize, bits: u64) {
         for number in (0..64).filter(|n| bits >> n & 1 == 1) {
+            self.hosts[host].ring_of(number).stats.refired += 1;
             let outcome = self.hosts[host].nhi.interrupts.refire(number, self.now);
             self.act_on(host, number, outcome);
         }

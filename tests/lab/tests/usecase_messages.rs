@@ -139,7 +139,6 @@ fn network(lab: &Lab) -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: Python started too late for it on a loaded machine"]
 fn every_sample_exchanges_messages_with_every_other() -> Result<()> {
     let lab = start(debian(ours()?, ours()?))?;
     install_samples(&lab)?;

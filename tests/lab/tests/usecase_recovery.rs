@@ -163,13 +163,11 @@ fn from_image(name: &str, prepare: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to pass yet: only the making of the image was tried"]
 fn an_initramfs_of_initramfs_tools_backs_up_and_restores() -> Result<()> {
     from_image("recovery-initramfs-tools", FOR_INITRAMFS_TOOLS)
 }
 
 #[test]
-#[ignore = "not seen to pass yet: only the making of the image was tried"]
 fn an_initramfs_of_dracut_backs_up_and_restores() -> Result<()> {
     from_image("recovery-dracut", FOR_DRACUT)
 }

@@ -82,7 +82,8 @@ pub(crate) struct Config {
     pub(crate) throttling: u32,
     /// No interrupts (from Linux 7.3 on), readers spin as long as it takes.
     pub(crate) busy_poll: bool,
-    /// How long a reader spins before it sleeps where that pays off, in us; 0 for never.
+    /// How long a reader spins before it sleeps where that pays off, in us; up to eight times that
+    /// where sleeping is found to be expensive; 0 for never.
     pub(crate) spin_us: u32,
     /// PDFs of data, which is looked at when it is read and not before.
     pub(crate) plain: Pdf,

@@ -24,7 +24,11 @@ use kernel::{
         },
         static_lock_class, //
     },
-    time::msecs_to_jiffies,
+    time::{
+        msecs_to_jiffies,
+        ClockSource,
+        Monotonic, //
+    },
     types::Opaque, //
 };
 
@@ -62,6 +66,8 @@ pub(crate) struct WaitQueue {
     period: Atomic<u32>,
     /// Whether there was an interrupt since the last tick.
     interrupted: AtomicFlag,
+    /// When the last interrupt was, on the monotonic clock, in ns.
+    interrupted_at: Atomic<i64>,
     /// Whether the last thing that woke anybody was a tick.
     ticked: AtomicFlag,
 }
@@ -100,6 +106,7 @@ impl WaitQueue {
             ticking: AtomicFlag::new(false),
             period: Atomic::new(period),
             interrupted: AtomicFlag::new(false),
+            interrupted_at: Atomic::new(0),
             ticked: AtomicFlag::new(false),
         })
     }
@@ -119,8 +126,16 @@ impl WaitQueue {
     /// Wakes all who wait, because of an interrupt. Returns whether there was somebody.
     pub(super) fn interrupt(&self) -> bool {
         self.interrupted.store(true, Relaxed);
+        self.interrupted_at.store(now(), Relaxed);
         self.ticked.store(false, Relaxed);
         self.wake()
+    }
+
+    /// How long ago the last interrupt was, in ns.
+    pub(super) fn since_interrupt(&self) -> u64 {
+        let ns = now().saturating_sub(self.interrupted_at.load(Relaxed));
+
+        u64::try_from(ns).unwrap_or(0)
     }
 
     /// Whether nothing but a tick brought the caller here; says so once.
@@ -168,6 +183,7 @@ impl WaitQueue {
             queue: self,
             stats: &stats,
             bound: Bound::Timer(LONGEST_NS),
+            spin: None,
         };
 
         waiter.sleep(ready).map(drop)
@@ -241,6 +257,11 @@ impl WaitQueue {
     pub(super) fn as_raw(&self) -> *mut bindings::wait_queue_head {
         self.head.get()
     }
+}
+
+/// The monotonic clock, in ns. From any context.
+fn now() -> i64 {
+    Monotonic::ktime_get()
 }
 
 #[pinned_drop]

@@ -260,6 +260,12 @@ mod tests {
         *, //
     };
 
+    use kernel::time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    };
+
     const DATA: Pdf = Pdf { sof: 1, eof: 2 };
     const CONFIG: Config = Config {
         ring_size: 256,
@@ -308,6 +314,34 @@ mod tests {
             assert_eq!(read(&rx, &mut reader, 30), Some(false));
             rx.unmask();
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_interrupt_is_masked_while_spinning_brings_the_messages() -> Result {
+        let config = Config {
+            spin_us: 1_000,
+            ..CONFIG
+        };
+        let (rx, mut reader) = Rx::fake(&config)?;
+        let hit = || {
+            let mut looks = 0;
+            rx.wait(&mut || {
+                looks += 1;
+                looks > 1
+            })
+        };
+
+        assert_eq!(read(&rx, &mut reader, 1), Some(false));
+        hit()?;
+        assert_eq!(read(&rx, &mut reader, 1), Some(true));
+        hit()?;
+        assert_eq!(rx.with_port(|port| port.masked), Some(true));
+        // Who sleeps after all needs an interrupt.
+        let start = Instant::<Monotonic>::now();
+        rx.wait(&mut || start.elapsed() > Delta::from_millis(20))?;
+        assert_eq!(rx.with_port(|port| port.masked), Some(false));
+        assert_eq!(read(&rx, &mut reader, 1), Some(false));
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct State<P> {
     pub(super) indices: Option<RxIndices<P>>,
     /// Whether doorbells are allowed.
     pub(super) running: bool,
-    /// Whether the interrupt is masked ([`Rx::mask_for_bulk`]).
+    /// Whether the interrupt is masked ([`Rx::mask_for_reader`]).
     masked: bool,
 }
 
@@ -96,8 +96,9 @@ pub(crate) struct Rx<P: Port = Hardware> {
     consumed: Atomic<u32>,
     /// `State::masked`, for a look without the lock.
     masked: AtomicFlag,
-    /// Whether bulk was being read at the last wait ([`Rx::is_bulk`]): it is likely to go on.
-    was_bulk: AtomicFlag,
+    /// Whether the reader is likely to find the next frame without an interrupt: bulk was being
+    /// read at the last wait ([`Rx::is_bulk`]), or the last wait was a spin that hit.
+    finds: AtomicFlag,
     /// `consumed` when somebody waited last.
     waited_at: Atomic<u32>,
     spin: Spin,
@@ -182,7 +183,7 @@ impl<P: Port> Rx<P> {
                 scanned: Atomic::new(0),
                 consumed: Atomic::new(0),
                 masked: AtomicFlag::new(false),
-                was_bulk: AtomicFlag::new(false),
+                finds: AtomicFlag::new(false),
                 waited_at: Atomic::new(0),
                 spin: Spin::new(config.spin_us.saturating_mul(1000)),
                 busy_poll: config.busy_poll,
@@ -252,6 +253,7 @@ impl<P: Port> Rx<P> {
                 Delivery::None => Bound::POLLED,
                 _ => Bound::Interrupt,
             },
+            spin: Some(&self.spin),
         };
 
         if self.busy_poll {
@@ -260,13 +262,13 @@ impl<P: Port> Rx<P> {
         if ready() {
             return Ok(());
         }
-        let bulk = self.is_bulk();
-
-        self.unmask();
-        let late = if bulk {
+        let late = if self.is_bulk() {
+            self.unmask();
             waiter.sleep(&mut ready)?
         } else {
-            waiter.spin_and_sleep(&self.spin, &mut ready)?
+            self.waited_at.store(self.consumed.load(Relaxed), Relaxed);
+            self.finds.store(true, Relaxed);
+            waiter.spin_and_sleep(&mut ready, &mut || self.unmask())?
         };
         if late && self.pending() != 0 {
             self.context.interrupt_was_lost();
@@ -289,11 +291,11 @@ impl<P: Port> Rx<P> {
         }
     }
 
-    /// Masks the interrupt while somebody reads bulk, who finds new frames by himself: an
-    /// interrupt would only keep him from it. Whoever goes to sleep unmasks ([`Rx::unmask`]), and
-    /// the reader does when he leaves others asleep ([`Rx::leave`]).
-    fn mask_for_bulk(&self, state: &mut State<P>) {
-        if state.masked || !(self.was_bulk.load(Relaxed) || self.is_bulk()) {
+    /// Masks the interrupt while a reader finds new frames by himself, because he reads bulk or
+    /// spins: an interrupt would only keep him from it. Whoever goes to sleep unmasks
+    /// ([`Rx::unmask`]), and the reader does when he leaves others asleep ([`Rx::leave`]).
+    fn mask_for_reader(&self, state: &mut State<P>) {
+        if state.masked || !(self.finds.load(Relaxed) || self.is_bulk()) {
             return;
         }
         let Some(indices) = &mut state.indices else {
@@ -316,7 +318,7 @@ impl<P: Port> Rx<P> {
     /// For who is about to sleep on the queue, and is on it already or looks again before he does:
     /// interrupts come from now on.
     pub(crate) fn unmask(&self) {
-        self.was_bulk.store(self.is_bulk(), Relaxed);
+        self.finds.store(self.is_bulk(), Relaxed);
         self.waited_at.store(self.consumed.load(Relaxed), Relaxed);
         let mut state = self.state.lock();
         if !state.running || !core::mem::take(&mut state.masked) {
@@ -345,7 +347,7 @@ impl<P: Port> Rx<P> {
         if state.running {
             let rang = state.indices.as_mut().is_some_and(|i| i.consume(frames));
             self.stats().doorbells.add(u64::from(rang));
-            self.mask_for_bulk(&mut state);
+            self.mask_for_reader(&mut state);
         }
         drop(state);
 

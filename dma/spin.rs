@@ -8,6 +8,11 @@
 //!
 //! For a ping-pong to become quick both ends must spin. If each decided by what it sees when
 //! it sleeps, neither might ever start: hence the bound of twice the budget, and the probe.
+//!
+//! What a sleep costs differs between machines by a factor of ten and more (idle states,
+//! hypervisors), so it is measured: from the interrupt to the task that runs again. A round trip
+//! has two such sleeps, each of which costs about as much again where nobody can see it, before the
+//! interrupt; as long as that, and no longer, spinning can pay.
 
 use kernel::sync::atomic::{
     Atomic,
@@ -17,13 +22,21 @@ use kernel::sync::atomic::{
 /// One wait in so many spins although recent waits were long.
 const PROBE: u32 = 32;
 
+/// How many sleeps' costs spinning may take.
+const SLEEPS: u32 = 4;
+
+/// How many times the least budget it may be at most.
+const MOST: u32 = 8;
+
 /// The recent past of one direction of a stream.
 ///
 /// Several tasks may wait at once; what they note down may get mixed up, which only makes the
 /// average somewhat wrong.
 pub(super) struct Spin {
-    /// How long to spin at most, in ns. 0: never.
-    budget: u32,
+    /// How long to spin where sleeping is cheap, in ns. 0: never spin.
+    least: u32,
+    /// Moving average of what a sleep costs, in ns.
+    cost: Atomic<u32>,
     /// Moving average of how long waits lasted, in ns.
     average: Atomic<u32>,
     /// Waits since the last probe.
@@ -31,10 +44,11 @@ pub(super) struct Spin {
 }
 
 impl Spin {
-    /// Spins for `budget` ns at most, never if that is 0.
-    pub(super) const fn new(budget: u32) -> Self {
+    /// Spins for `least` ns, or up to eight times that if sleeping is expensive; never if 0.
+    pub(super) const fn new(least: u32) -> Self {
         Self {
-            budget,
+            least,
+            cost: Atomic::new(0),
             average: Atomic::new(0),
             waits: Atomic::new(0),
         }
@@ -42,14 +56,15 @@ impl Spin {
 
     /// How many ns to spin now; 0: go to sleep.
     pub(super) fn begin(&self) -> u32 {
-        if self.average.load(Relaxed) < self.budget.saturating_mul(2) {
-            return self.budget;
+        let budget = self.budget();
+        if self.average.load(Relaxed) < budget.saturating_mul(2) {
+            return budget;
         }
 
         let waits = self.waits.load(Relaxed).wrapping_add(1);
         self.waits.store(waits, Relaxed);
         if waits % PROBE == 0 {
-            self.budget
+            budget
         } else {
             0
         }
@@ -59,12 +74,33 @@ impl Spin {
     pub(super) fn end(&self, ns: u64) {
         // A long wait counts for as much as spinning could lose by it, or one pause between
         // two messages would switch spinning off for long.
-        let limit = self.budget.saturating_mul(8);
-        let ns = u32::try_from(ns).unwrap_or(u32::MAX).min(limit);
-        let average = self.average.load(Relaxed);
-
-        self.average.store(average - average / 8 + ns / 8, Relaxed);
+        note(&self.average, ns, self.budget().saturating_mul(8));
     }
+
+    /// Notes that a task ran `ns` after the interrupt that woke it.
+    pub(super) fn woke_after(&self, ns: u64) {
+        // Who was kept from running by others for long says little about sleeping.
+        note(&self.cost, ns, self.most());
+    }
+
+    /// How long spinning may take now, in ns.
+    fn budget(&self) -> u32 {
+        let cost = self.cost.load(Relaxed).saturating_mul(SLEEPS);
+
+        cost.clamp(self.least, self.most())
+    }
+
+    fn most(&self) -> u32 {
+        self.least.saturating_mul(MOST)
+    }
+}
+
+/// Lets `ns`, or `limit` if that is less, count for an eighth in a moving average.
+fn note(average: &Atomic<u32>, ns: u64, limit: u32) {
+    let ns = u32::try_from(ns).unwrap_or(u32::MAX).min(limit);
+    let old = average.load(Relaxed);
+
+    average.store(old - old / 8 + ns / 8, Relaxed);
 }
 
 #[cfg(CONFIG_THUNDERBOLT_STREAM_KUNIT_TEST)]
@@ -118,10 +154,28 @@ mod tests {
     }
 
     #[test]
+    fn it_spins_longer_where_sleeping_is_expensive() {
+        let after = |ns| {
+            let spin = Spin::new(BUDGET);
+
+            for _ in 0..100 {
+                spin.woke_after(ns);
+            }
+            spin.begin()
+        };
+
+        assert_eq!(after(2_000), BUDGET);
+        assert!((190_000..=200_000).contains(&after(50_000)));
+        assert_eq!(after(5_000_000), MOST * BUDGET);
+        assert_eq!(after(u64::MAX), MOST * BUDGET);
+    }
+
+    #[test]
     fn no_budget_no_spin() {
         let spin = Spin::new(0);
 
         assert_eq!(spin.begin(), 0);
+        spin.woke_after(u64::MAX);
         spin.end(u64::MAX);
         for _ in 0..2 * PROBE {
             assert_eq!(spin.begin(), 0);

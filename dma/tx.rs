@@ -312,6 +312,8 @@ impl<P: Port> Tx<P> {
             queue: self.queue(),
             stats: self.stats(),
             bound,
+            // A full ring is no matter of latency.
+            spin: None,
         }
     }
 

@@ -66,6 +66,8 @@ pub(super) struct Waiter<'a> {
     pub(super) queue: &'a WaitQueue,
     pub(super) stats: &'a Stats,
     pub(super) bound: Bound,
+    /// What is to learn what sleeping costs, and says how long to spin.
+    pub(super) spin: Option<&'a Spin>,
 }
 
 impl Waiter<'_> {
@@ -86,15 +88,17 @@ impl Waiter<'_> {
         }
     }
 
-    /// The same, but spins for a while where that has paid off lately.
+    /// The same, but spins for a while where that has paid off lately. Calls `missed` before it
+    /// sleeps after all.
     pub(super) fn spin_and_sleep(
         &self,
-        spin: &Spin,
         ready: &mut dyn FnMut() -> bool,
+        missed: &mut dyn FnMut(),
     ) -> Result<bool> {
-        if ready() {
-            return Ok(false);
-        }
+        let Some(spin) = self.spin else {
+            missed();
+            return self.sleep(ready);
+        };
 
         let start = Instant::<Monotonic>::now();
         let budget = spin.begin();
@@ -105,6 +109,7 @@ impl Waiter<'_> {
             if budget != 0 {
                 self.stats.spin_misses.add(1);
             }
+            missed();
             self.sleep(ready)
         };
         // A signal says nothing about how quick the other end is.
@@ -191,6 +196,12 @@ impl Waiter<'_> {
             self.stats.sleeps.add(1);
             interrupts = self.stats.interrupts.get();
             expired = self.schedule(&mut timer);
+            if let Some(spin) = self
+                .spin
+                .filter(|_| self.stats.interrupts.get() != interrupts)
+            {
+                spin.woke_after(self.queue.since_interrupt());
+            }
         };
         // SAFETY: As above.
         unsafe { bindings::finish_wait(self.queue.as_raw(), entry.get()) };

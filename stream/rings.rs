@@ -42,8 +42,8 @@ pub(super) const DATA: Pdf = Pdf { sof: SOF, eof: 2 };
 /// What ends a CLOSE frame.
 pub(super) const CLOSE: Pdf = Pdf { sof: SOF, eof: 3 };
 
-/// How long a reader spins at most before it sleeps, in us. Twice what a frame needs from one
-/// host's memory to the other's and back where the wire is short.
+/// How long a reader spins before it sleeps, in us, where sleeping is cheap ([`dma::Config`]). Twice
+/// what a frame needs from one host's memory to the other's and back where the wire is short.
 const SPIN_US: u32 = 50;
 
 /// Both rings of a stream, running, and its paths.

@@ -276,6 +276,11 @@ impl<P: Port> Rx<P> {
         Ok(())
     }
 
+    /// How long a reader spins where that pays off, in ns: by what sleeping costs here.
+    pub(crate) fn spin_ns(&self) -> u32 {
+        self.spin.budget()
+    }
+
     /// The status word of a frame that arrived and was not consumed; `None` without such slot.
     pub(super) fn status(&self, slot: u32) -> Option<Status> {
         let entry = self.arrived.get(slot as usize)?;

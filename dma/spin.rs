@@ -84,7 +84,7 @@ impl Spin {
     }
 
     /// How long spinning may take now, in ns.
-    fn budget(&self) -> u32 {
+    pub(super) fn budget(&self) -> u32 {
         let cost = self.cost.load(Relaxed).saturating_mul(SLEEPS);
 
         cost.clamp(self.least, self.most())

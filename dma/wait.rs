@@ -95,13 +95,8 @@ impl Waiter<'_> {
         ready: &mut dyn FnMut() -> bool,
         missed: &mut dyn FnMut(),
     ) -> Result<bool> {
-        let Some(spin) = self.spin else {
-            missed();
-            return self.sleep(ready);
-        };
-
         let start = Instant::<Monotonic>::now();
-        let budget = spin.begin();
+        let budget = self.spin.map_or(0, Spin::begin);
         let late = if budget != 0 && self.spin(start, budget, ready) {
             self.stats.spin_hits.add(1);
             Ok(false)
@@ -113,7 +108,7 @@ impl Waiter<'_> {
             self.sleep(ready)
         };
         // A signal says nothing about how quick the other end is.
-        if late.is_ok() {
+        if let (Some(spin), Ok(_)) = (self.spin, &late) {
             spin.end(start.elapsed().as_nanos().unsigned_abs());
         }
         late

@@ -41,7 +41,8 @@ fn show(stream: &Arc<Stream>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(out, "tx ring {hop}: {posted} posted, room for {room}")?;
     show_stats(out, rings.tx.stats())?;
     let (hop, unread) = (rings.rx.hop(), rings.rx.pending());
-    writeln!(out, "rx ring {hop}: {unread} unread")?;
+    let spin = rings.rx.spin_ns();
+    writeln!(out, "rx ring {hop}: {unread} unread, spins for {spin} ns")?;
     show_stats(out, rings.rx.stats())
 }
 

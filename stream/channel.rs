@@ -228,14 +228,19 @@ impl Channel {
         self.with(|shared| shared.session.open(access))
     }
 
-    /// A file is closed.
-    pub(super) fn release(&self, file: FileToken) {
+    /// A file is closed, by somebody who was `killed` perhaps.
+    pub(super) fn release(&self, file: FileToken, killed: bool) {
         let rings = self.readable();
         if let Some(rings) = &rings {
             self.scan(rings);
             self.settle(rings);
         }
-        self.with(|shared| shared.session.release(file));
+        self.with(|shared| {
+            if killed {
+                shared.session.killed(&file);
+            }
+            shared.session.release(file);
+        });
         if let Some(rings) = &rings {
             self.follow_up(rings);
         }

@@ -37,6 +37,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::Arc,
+    task::Task,
     types::Opaque, //
 };
 
@@ -160,8 +161,24 @@ unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::
     // SAFETY: By the safety requirements of this function; it was pinned all the time.
     let open =
         unsafe { Pin::new_unchecked(KBox::<OpenFile>::from_raw((*file).private_data.cast())) };
-    open.close();
+    open.close(killed());
     0
+}
+
+/// Whether a signal is what ends the current process: it did not get to the end of its work.
+fn killed() -> bool {
+    // SAFETY: The current task is valid, and has its `signal` as long as it runs. The core changes
+    // both fields under a lock (`kernel/signal.c`), hence the volatile reads.
+    let (flags, code) = unsafe {
+        let signal = (*Task::current_raw()).signal;
+        (
+            (&raw const (*signal).flags).read_volatile(),
+            (&raw const (*signal).group_exit_code).read_volatile(),
+        )
+    };
+
+    // As in the status that `wait(2)` returns: the lower bits are those of a signal.
+    flags & bindings::SIGNAL_GROUP_EXIT != 0 && code & 0x7f != 0
 }
 
 /// # Safety

@@ -18,6 +18,8 @@ pub(crate) struct Close {
     pub(crate) stop: bool,
     /// With `end`: a file of that session was open for reading and writing, a conversation.
     pub(crate) duplex: bool,
+    /// With `end`: a writer of that session was killed, so it may lack what he had still to write.
+    pub(crate) cut: bool,
     /// The sender does not know yet that the receiver understands this payload and waits for any
     /// CLOSE frame before it sends more data.
     pub(crate) query: bool,
@@ -43,6 +45,7 @@ impl Close {
     const STOP: u16 = 1 << 1;
     const DUPLEX: u16 = 1 << 2;
     const QUERY: u16 = 1 << 3;
+    const CUT: u16 = 1 << 4;
 
     /// Returns the bytes to send, all integers little endian.
     pub(crate) fn encode(&self) -> [u8; Self::FRAME_BYTES] {
@@ -52,6 +55,7 @@ impl Close {
             (self.stop, Self::STOP),
             (self.duplex, Self::DUPLEX),
             (self.query, Self::QUERY),
+            (self.cut, Self::CUT),
         ] {
             if set {
                 flags |= bit;
@@ -93,6 +97,7 @@ impl Close {
             stop: flags & Self::STOP != 0,
             duplex: flags & Self::DUPLEX != 0,
             query: flags & Self::QUERY != 0,
+            cut: flags & Self::CUT != 0,
             session,
             answers: u64::from_le_bytes(answers),
             bytes: u64::from_le_bytes(bytes),

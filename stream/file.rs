@@ -101,10 +101,10 @@ impl OpenFile {
         file.map_err(|never: Infallible| match never {})
     }
 
-    /// The file is closed; nobody uses it any more.
-    pub(super) fn close(&self) {
+    /// The file is closed, by somebody who was `killed` perhaps; nobody uses it any more.
+    pub(super) fn close(&self, killed: bool) {
         let token = self.state.lock().token.clone();
-        self.user.channel.release(token);
+        self.user.channel.release(token, killed);
     }
 
     /// Does `f`, of which [`Self::is_splicing`] knows: that of one task at a time.

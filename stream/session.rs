@@ -141,6 +141,14 @@ impl Session {
         }
     }
 
+    /// Whoever has `file` open was killed, which closes it next: who reads its session must not take
+    /// what was written for all there is.
+    pub(crate) fn killed(&mut self, file: &FileToken) {
+        if file.generation == self.generation && file.access.write {
+            self.outbound.cut(file.outbound);
+        }
+    }
+
     /// A file is closed for the last time. Settle the RX ring and look at [`Session::take_close`].
     pub(crate) fn release(&mut self, file: FileToken) {
         if file.generation != self.generation {

@@ -317,11 +317,11 @@ impl Inbound {
             }
             return self.pass(close);
         }
-        let for_present_readers = close.duplex && close.bytes == 0 && !self.touched;
+        let for_present_readers = (close.duplex || close.cut) && close.bytes == 0 && !self.touched;
         if self.readers == 0 && !for_present_readers {
             return Settled::Keep;
         }
-        let whole = expected && close.bytes == self.bytes;
+        let whole = expected && close.bytes == self.bytes && !close.cut;
         self.advance(self.broken || !whole);
         self.pass(close)
     }

@@ -24,6 +24,7 @@ struct Ended {
     /// Those of them that the peer has not refused; it is believed once.
     unrefused: u64,
     duplex: bool,
+    cut: bool,
 }
 
 /// The upper half of a session's number: counts the connections of the end that writes it.
@@ -56,6 +57,8 @@ pub(super) struct Outbound {
     opened: bool,
     /// One that can read as well.
     duplex: bool,
+    /// A writer of it was killed.
+    cut: bool,
     /// Bytes accepted in `number`.
     bytes: u64,
     /// The session before `empty` ones and `number`, when its mark is not sent yet.
@@ -88,6 +91,7 @@ impl Outbound {
             writers: 0,
             opened: false,
             duplex: false,
+            cut: false,
             bytes: 0,
             ended: None,
             empty: 0,
@@ -149,6 +153,11 @@ impl Outbound {
         self.end_if_unused(peer);
     }
 
+    /// A writer of session `file` was killed.
+    pub(super) fn cut(&mut self, file: u64) {
+        self.cut |= file == self.number;
+    }
+
     /// A C peer takes CLOSE for the end of both directions: there the last reader counts too.
     fn end_if_unused(&mut self, peer: PeerKind) {
         let users = match peer {
@@ -166,11 +175,13 @@ impl Outbound {
             bytes: self.bytes,
             unrefused: self.bytes,
             duplex: self.duplex,
+            cut: self.cut,
         };
         if self.ended.is_none() && self.empty == 0 {
             self.ended = Some(ended);
-        } else if self.duplex {
-            // Nothing of it was ever seen by the peer, and nobody is left who could be.
+        } else if self.duplex || self.cut {
+            // Nothing of it was ever seen by the peer, and nobody is left who could be; nor is it an
+            // empty file that somebody meant to send.
             self.forget();
             return;
         } else {
@@ -186,6 +197,7 @@ impl Outbound {
         self.writers = 0;
         self.opened = false;
         self.duplex = false;
+        self.cut = false;
         self.bytes = 0;
     }
 
@@ -286,6 +298,7 @@ impl Outbound {
                 bytes: 0,
                 unrefused: 0,
                 duplex: false,
+                cut: false,
             })
         });
         let stop = self.stop.take();
@@ -298,6 +311,7 @@ impl Outbound {
             end: ended.is_some(),
             stop: stop.is_some(),
             duplex: ended.is_some_and(|ended| ended.duplex),
+            cut: ended.is_some_and(|ended| ended.cut),
             query: self.hold,
             session,
             answers: stop.map_or(0, |stop| stop.answers),

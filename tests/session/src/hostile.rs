@@ -275,6 +275,7 @@ impl Host {
             stop: false,
             duplex: false,
             query: false,
+            cut: false,
             session: 7 << 32,
             answers: 0,
             bytes: 10,

@@ -47,6 +47,7 @@ const fn quiet(sides: [Side; 2]) -> Config {
         damages: 0,
         losses: 0,
         pulls: 0,
+        kills: 0,
     }
 }
 
@@ -137,6 +138,35 @@ pub(super) fn explorations() -> Vec<(&'static str, Config)> {
                 ..quiet([
                     side(MARKS, &[W, RW], 2, 1, 1),
                     side(MARKS, &[R, RW], 2, 1, 1),
+                ])
+            },
+        ),
+        (
+            "killed writers",
+            Config {
+                kills: 2,
+                ..quiet([
+                    side(MARKS, &[W, RW], 3, 2, 1),
+                    side(MARKS, &[R], 2, 1, 0),
+                ])
+            },
+        ),
+        (
+            "killed writers, late close",
+            Config {
+                kills: 2,
+                late: true,
+                tx: 3,
+                ..quiet([side(MARKS, &[W], 3, 1, 2), side(MARKS, &[R], 2, 1, 0)])
+            },
+        ),
+        (
+            "killed writers, unknown peers",
+            Config {
+                kills: 1,
+                ..quiet([
+                    side(UNKNOWN, &[W, RW], 2, 2, 1),
+                    side(UNKNOWN, &[R], 2, 1, 0),
                 ])
             },
         ),

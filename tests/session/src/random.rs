@@ -87,6 +87,7 @@ fn large(name: &str, tx: usize, rx: usize) -> Option<Config> {
         side.files = 3;
         side.writes = if side.writes > 0 { 60 } else { 0 };
     }
+    config.kills = if config.kills > 0 { 60 } else { 0 };
     config.sizes = &[1, 5, 4096];
     config.tx = tx;
     config.rx = rx;
@@ -132,6 +133,7 @@ fn a_history_survives_the_log() {
         Action::Write(1, 0, 4096),
         Action::Read(0, 2, 1),
         Action::Close(1, 0),
+        Action::Kill(0, 1),
         Action::SendClose(0),
         Action::Deliver(1),
         Action::Damage(0),
@@ -158,17 +160,18 @@ impl<T: fmt::Debug> fmt::Debug for Line<T> {
 
 fn close() -> impl Strategy<Value = Close> {
     let number = prop_oneof![0..4_u64, any::<u64>(), Just(u64::MAX)];
-    let flags = any::<[bool; 4]>();
+    let flags = any::<[bool; 5]>();
     (
         flags,
         [number.clone(), number.clone(), number.clone(), number],
     )
         .prop_map(
-            |([end, stop, duplex, query], [session, answers, bytes, taken])| Close {
+            |([end, stop, duplex, query, cut], [session, answers, bytes, taken])| Close {
                 end,
                 stop,
                 duplex,
                 query,
+                cut,
                 session,
                 answers,
                 bytes,

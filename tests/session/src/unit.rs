@@ -25,6 +25,7 @@ const EMPTY: Close = Close {
     stop: false,
     duplex: false,
     query: false,
+    cut: false,
     session: 1,
     answers: 0,
     bytes: 0,
@@ -74,6 +75,7 @@ fn payload_has_the_documented_bytes() {
         stop: true,
         duplex: false,
         query: true,
+        cut: true,
         session: 0x0102_0304_0506_0708,
         answers: 0x11,
         bytes: 0x2222,
@@ -81,7 +83,7 @@ fn payload_has_the_documented_bytes() {
     };
     let frame = close.encode();
     assert_eq!(frame.len(), Close::FRAME_BYTES);
-    assert_eq!(&frame[..8], &[0x54, 0x42, 0x53, 0x43, 1, 0, 0b1011, 0]);
+    assert_eq!(&frame[..8], &[0x54, 0x42, 0x53, 0x43, 1, 0, 0b1_1011, 0]);
     assert_eq!(&frame[8..16], &[8, 7, 6, 5, 4, 3, 2, 1]);
     assert_eq!(&frame[16..24], &[0x11, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(&frame[24..32], &[0x22, 0x22, 0, 0, 0, 0, 0, 0]);

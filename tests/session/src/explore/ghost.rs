@@ -39,6 +39,8 @@ pub(super) struct Epoch {
     pub(super) used: bool,
     /// A file for both was opened in it.
     pub(super) duplex: bool,
+    /// A writer of it was killed.
+    pub(super) cut: bool,
     /// A frame of it, or its mark, was damaged or cut off by a pulled cable.
     pub(super) damaged: bool,
     /// A DATA frame of it vanished: its readers cannot know before its end.
@@ -77,6 +79,13 @@ impl Ghost {
     pub(super) fn first_mark_lost(&self) -> bool {
         let first = self.epochs.get(&1).is_some_and(|epoch| epoch.mark_lost);
         first && self.epochs.values().any(|epoch| epoch.data_lost)
+    }
+
+    /// Whether readers who have read of `own`, if that is known, may be told that a writer was killed.
+    pub(super) fn cut(&self, own: Option<u64>) -> bool {
+        self.epochs
+            .iter()
+            .any(|(number, epoch)| epoch.cut && own.is_none_or(|own| own == *number))
     }
 
     /// A frame was damaged, here or in another session.

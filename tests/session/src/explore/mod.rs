@@ -68,6 +68,8 @@ pub(super) struct Config {
     pub(super) losses: u8,
     /// How often the cable may be pulled.
     pub(super) pulls: u8,
+    /// How many writers may be killed.
+    pub(super) kills: u8,
 }
 
 impl Config {
@@ -86,6 +88,8 @@ pub(super) enum Action {
     Open(usize, Access),
     /// `close(2)` of the last reference to the file at a place.
     Close(usize, usize),
+    /// The same, because who had it open for writing was killed.
+    Kill(usize, usize),
     /// `write(2)` of one frame of so many bytes.
     Write(usize, usize, u32),
     /// `read(2)` of so many bytes.

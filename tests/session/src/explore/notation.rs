@@ -3,7 +3,7 @@
 //! Actions as short words, so that a whole history fits in a line of a log and can be replayed.
 //!
 //! The end, a letter, and what belongs to it: `0oRW` opens for both at end 0, `0c1` closes the file
-//! at place 1, `1w0:5` and `1r0:5` write and read 5 bytes, `0s` sends CLOSE, `0f` flushes; a frame of
+//! at place 1, `0k1` kills its writer, `1w0:5` and `1r0:5` write and read 5 bytes, `0s` sends CLOSE, `0f` flushes; a frame of
 //! end 0 is delivered (`0d`), damaged (`0x`) or lost (`0l`); `pull` and `plug` are the cable.
 
 use std::fmt;
@@ -21,6 +21,7 @@ impl fmt::Display for Action {
                 write!(f, "{end}o{read}{write}")
             }
             Self::Close(end, place) => write!(f, "{end}c{place}"),
+            Self::Kill(end, place) => write!(f, "{end}k{place}"),
             Self::Write(end, place, size) => write!(f, "{end}w{place}:{size}"),
             Self::Read(end, place, size) => write!(f, "{end}r{place}:{size}"),
             Self::SendClose(end) => write!(f, "{end}s"),
@@ -68,6 +69,7 @@ fn parse(word: &str) -> Option<Action> {
             },
         ),
         ("c", place) => Action::Close(end, place.parse().ok()?),
+        ("k", place) => Action::Kill(end, place.parse().ok()?),
         ("w", _) => numbers().map(|(place, size)| Action::Write(end, place, size))?,
         ("r", _) => numbers().map(|(place, size)| Action::Read(end, place, size))?,
         ("s", "") => Action::SendClose(end),

@@ -109,8 +109,8 @@ impl RustEnd {
         let Some(epoch) = mine.epochs.get_mut(&token.outbound) else {
             return Ok(());
         };
-        // An empty conversation that never came to the wire is forgotten.
-        let seen = epoch.accepted > 0 || (epoch.used && !epoch.duplex);
+        // An empty session that never came to the wire is forgotten if it was a conversation or cut.
+        let seen = epoch.accepted > 0 || (epoch.used && !epoch.duplex && !epoch.cut);
         if access.write && (epoch.sealed || (!goes_on && seen)) {
             return Err(format!(
                 "session {} is continued after its end",
@@ -121,8 +121,19 @@ impl RustEnd {
             // Its number goes to this session, how it was opened does not.
             epoch.used = false;
             epoch.duplex = false;
+            epoch.cut = false;
         }
         Ok(())
+    }
+
+    /// Who has the file at `place` open for writing dies, which closes it next.
+    pub(super) fn kill(&mut self, place: usize, mine: &mut Ghost) {
+        let Some(file) = self.files[place].as_ref() else {
+            return;
+        };
+        let epoch = mine.epoch(file.token.outbound);
+        epoch.cut |= file.connection == self.connection && !epoch.sealed;
+        self.session.killed(&file.token);
     }
 
     pub(super) fn close(&mut self, place: usize, peer: &mut Ghost) -> Result<(), String> {
@@ -173,7 +184,7 @@ impl RustEnd {
             ReadState::Wait => return Ok(false),
             ReadState::Eof => return Ok(false),
             ReadState::Error(Error::Io) => {
-                if !excused {
+                if !excused && !peer.cut(file.own) {
                     return Err("EIO although nothing was damaged".into());
                 }
                 if file.told {
@@ -248,7 +259,8 @@ impl RustEnd {
             let ended = self.check_ends(Some(&item), peer)?;
             let epoch = peer.epoch(item.epoch);
             let expects_reader = item.end && item.frame != Frame::Close(None);
-            if expects_reader && epoch.accepted == 0 && !epoch.duplex && !ended {
+            let for_anybody = epoch.accepted == 0 && !epoch.duplex && !epoch.cut;
+            if expects_reader && for_anybody && !ended {
                 let told = self.files.iter().flatten().any(|file| file.told);
                 if !told && !peer.damaged() {
                     return Err(format!(
@@ -297,6 +309,9 @@ impl RustEnd {
             let Some(item) = cause.filter(|item| item.end) else {
                 return Err(format!("end of file because of {cause:?}"));
             };
+            if peer.epoch(item.epoch).cut {
+                return Err("end of file, but a writer was killed".into());
+            }
             let lost = peer.close_lost() || peer.first_mark_lost();
             let crossed = peer.crossed;
             let epoch = peer.epoch(item.epoch);

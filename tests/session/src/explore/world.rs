@@ -35,6 +35,7 @@ pub(super) struct World {
     writes: [u8; 2],
     damages: u8,
     losses: u8,
+    kills: u8,
     pub(super) pulls: u8,
     pub(super) plugged: bool,
 }
@@ -53,6 +54,7 @@ impl World {
             writes: [config.sides[0].writes, config.sides[1].writes],
             damages: config.damages,
             losses: config.losses,
+            kills: config.kills,
             pulls: config.pulls,
             plugged: true,
         }
@@ -100,6 +102,9 @@ impl World {
         for (place, access) in places.iter().enumerate() {
             let Some(access) = access else { continue };
             actions.push(Action::Close(end, place));
+            if access.write && self.kills > 0 {
+                actions.push(Action::Kill(end, place));
+            }
             if access.read {
                 for size in config.sizes {
                     actions.push(Action::Read(end, place, *size));
@@ -147,6 +152,13 @@ impl World {
                 self.open(end, access)?;
             }
             Action::Close(end, place) => self.close(end, place, config)?,
+            Action::Kill(end, place) => {
+                self.kills -= 1;
+                if let End::Rust(rust) = &mut self.ends[end] {
+                    rust.kill(place, &mut self.ghosts[end]);
+                }
+                self.close(end, place, config)?;
+            }
             Action::Write(end, place, size) => self.write(end, place, size, config)?,
             Action::Read(end, place, max) => {
                 self.read(end, place, max, config)?;

@@ -15,6 +15,17 @@ fn a_mark_must_fit_what_was_read() {
         ("one too many", end(2, 2), ReadState::Error(Error::Io)),
         ("a mark was lost", end(3, 3), ReadState::Error(Error::Io)),
         (
+            "the writer was killed",
+            Frame::Close(Some(Close {
+                end: true,
+                cut: true,
+                session: 2,
+                bytes: 3,
+                ..EMPTY
+            })),
+            ReadState::Error(Error::Io),
+        ),
+        (
             "a C peer does not count",
             Frame::Close(None),
             ReadState::Eof,

@@ -107,6 +107,7 @@ impl PinnedDrop for Node {
 static OPERATIONS: Operations = Operations(bindings::file_operations {
     owner: THIS_MODULE,
     open: Some(open),
+    flush: Some(flush),
     release: Some(release),
     read_iter: Some(read_iter),
     write_iter: Some(write_iter),
@@ -165,15 +166,35 @@ unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::
     0
 }
 
+/// A process closes one of its descriptors of a file, which others may still have open: a shell that waits
+/// for the program that it has opened the stream for.
+///
+/// # Safety
+///
+/// Only for the file system: `file` was opened by [`open`].
+unsafe extern "C" fn flush(file: *mut bindings::file, _owner: bindings::fl_owner_t) -> c_int {
+    if killed() {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { opened(file) }.writer_killed(process().addr());
+    }
+    0
+}
+
+/// What the threads of the current process share; a different address for each process that is alive.
+fn process() -> *mut bindings::signal_struct {
+    // SAFETY: The current task is valid, and has its `signal` as long as it runs.
+    unsafe { (*Task::current_raw()).signal }
+}
+
 /// Whether a signal is what ends the current process: it did not get to the end of its work.
 fn killed() -> bool {
-    // SAFETY: The current task is valid, and has its `signal` as long as it runs. The core changes
-    // both fields under a lock (`kernel/signal.c`), hence the volatile reads.
+    let process = process();
+    // SAFETY: As in `process()`. The core changes both under a lock (`kernel/signal.c`), hence the
+    // volatile reads.
     let (flags, code) = unsafe {
-        let signal = (*Task::current_raw()).signal;
         (
-            (&raw const (*signal).flags).read_volatile(),
-            (&raw const (*signal).group_exit_code).read_volatile(),
+            (&raw const (*process).flags).read_volatile(),
+            (&raw const (*process).group_exit_code).read_volatile(),
         )
     };
 
@@ -258,6 +279,7 @@ unsafe extern "C" fn write_iter(
     } else {
         Source::new(iter)
     };
+    file.written_by(process().addr());
     from_bytes(file.write(&mut source, patience))
 }
 

@@ -56,6 +56,8 @@ pub(super) struct OpenFile {
     state: SpinLock<FileState>,
     /// The task that is in [`Self::splicing`], 0 if none.
     splicer: Atomic<usize>,
+    /// The process that wrote last; 0: none.
+    writer: Atomic<usize>,
 }
 
 /// What `OpenFile::state` protects. Taken before the lock of the channel.
@@ -97,6 +99,7 @@ impl OpenFile {
                 failure_seen,
             }),
             splicer: Atomic::new(0),
+            writer: Atomic::new(0),
         }));
         file.map_err(|never: Infallible| match never {})
     }
@@ -105,6 +108,18 @@ impl OpenFile {
     pub(super) fn close(&self, killed: bool) {
         let token = self.state.lock().token.clone();
         self.user.channel.release(token, killed);
+    }
+
+    /// A write by `process` begins.
+    pub(super) fn written_by(&self, process: usize) {
+        self.writer.store(process, Relaxed);
+    }
+
+    /// `process`, which has the file open, perhaps with others, was killed.
+    pub(super) fn writer_killed(&self, process: usize) {
+        if self.writer.load(Relaxed) == process {
+            self.with(|file, shared| shared.session.killed(&file.token));
+        }
     }
 
     /// Does `f`, of which [`Self::is_splicing`] knows: that of one task at a time.

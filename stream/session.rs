@@ -141,8 +141,8 @@ impl Session {
         }
     }
 
-    /// Whoever has `file` open was killed, which closes it next: who reads its session must not take
-    /// what was written for all there is.
+    /// Who has `file` open for writing was killed: who reads its session must not take what was
+    /// written for all there is.
     pub(crate) fn killed(&mut self, file: &FileToken) {
         if file.generation == self.generation && file.access.write {
             self.outbound.cut(file.outbound);

@@ -49,8 +49,11 @@ fn end(error: &io::Error) -> String {
     }
 }
 
+/// In the progress of a writer: he has written all and closes, killed or not.
+const CLOSING: u64 = 1 << 63;
+
 /// Writes one session. After each write the bytes accepted so far are stored in `progress`, if
-/// there is one: a writer that is killed cannot tell.
+/// there is one, and [`CLOSING`] in the end: a writer that is killed cannot tell.
 pub(crate) fn write(
     device: &str,
     seed: u64,
@@ -62,9 +65,9 @@ pub(crate) fn write(
     let progress = progress.transpose()?;
     let mut random = Random::new(seed ^ u64::from(session));
     let mut accepted = 0;
-    let outcome = write_all(device, seed, session, bytes, &mut random, |so_far| {
+    let outcome = write_all(device, seed, session, bytes, &mut random, |so_far, flag| {
         accepted = so_far;
-        let store = |file: &File| file.write_all_at(&so_far.to_le_bytes(), 0);
+        let store = |file: &File| file.write_all_at(&(so_far | flag).to_le_bytes(), 0);
         progress.as_ref().map_or(Ok(()), store)
     });
     let how = match outcome {
@@ -81,7 +84,7 @@ fn write_all(
     session: u32,
     bytes: u64,
     random: &mut Random,
-    mut accepted: impl FnMut(u64) -> io::Result<()>,
+    mut accepted: impl FnMut(u64, u64) -> io::Result<()>,
 ) -> io::Result<String> {
     let mut stream = OpenOptions::new().write(true).open(device)?;
     let mut block = vec![0; 1 << (9 + random.below(11))];
@@ -93,7 +96,7 @@ fn write_all(
         let mut done = 0;
         while done < length {
             done += stream.write(&block[done..])?;
-            accepted(at + done as u64)?;
+            accepted(at + done as u64, 0)?;
         }
         at += length as u64;
         random.pause();
@@ -104,6 +107,7 @@ fn write_all(
     {
         return Ok(end(&error).replace("error", "fsync"));
     }
+    accepted(at, CLOSING)?;
     Ok("end".to_owned())
 }
 
@@ -232,7 +236,12 @@ pub(crate) fn write_many(device: &str, seed: u64, first: u32, stop: &str) -> io:
         } else {
             let bytes = std::fs::read(&progress)?;
             let accepted = bytes.try_into().map_or(0, u64::from_le_bytes);
-            println!("w {session} {accepted} killed");
+            let how = if accepted & CLOSING == 0 {
+                "killed"
+            } else {
+                "end"
+            };
+            println!("w {session} {} {how}", accepted & !CLOSING);
         }
         io::stdout().flush()?;
         random.pause();

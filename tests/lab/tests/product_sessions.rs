@@ -7,7 +7,8 @@ mod product;
 use anyhow::{Context as _, Result, ensure};
 use lab::Driver;
 use lab::stream::{HopIds, make_data};
-use product::{LIMIT, ours, pair, start, start_with};
+use product::python::{spawn_python, start_debian};
+use product::{LIMIT, ours, pair, start, start_with, wait_until};
 use std::time::{Duration, Instant};
 
 /// A-03: with the C driver the second of two sessions in a row may be lost, or cut short by the
@@ -127,6 +128,73 @@ fn a_writer_learns_that_its_reader_has_gone() -> Result<()> {
         );
         // The next session is another one.
         lab.transfer(&a, &b, 10_000)?;
+    }
+    lab.finish()
+}
+
+/// What a killed writer wrote is read, then comes an error: it need not be all.
+#[test]
+fn a_killed_writer_is_no_end_of_file() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    for (signal, script) in [
+        ("KILL", "(printf some; sleep 100) > DEV"),
+        ("INT", "(printf some; sleep 100) > DEV"),
+        ("TERM", "exec 3<> DEV; printf some >&3; sleep 100"),
+        // The shell has the file open as well, and ends by itself.
+        ("", "sh -c 'printf some; kill -SEGV $$' > DEV; true"),
+        // One of two who write together.
+        (
+            "",
+            "(sh -c 'exec 3> DEV; kill -KILL $$'; printf some) > DEV",
+        ),
+    ] {
+        let mut reader = b.host.spawn(&format!("cat {}", b.device))?;
+        b.wait_open()?;
+        let mut writer = a.host.spawn(&script.replace("DEV", &a.device))?;
+        if !signal.is_empty() {
+            wait_until("the bytes", || Ok(reader.stdout()? == b"some"))?;
+            writer.signal(signal)?;
+        }
+        writer.wait(LIMIT)?;
+        let output = reader.wait(LIMIT)?;
+        let told = output.error_text().contains("Input/output error");
+        ensure!(
+            output.code != 0 && told && output.text() == "some",
+            "{script}: {output:?}"
+        );
+        lab.transfer(&a, &b, 10_000)?;
+    }
+    lab.finish()
+}
+
+/// Who ends by himself has written all: with any status, stopped for a while, or with threads that his
+/// end kills (the last of them closes the file).
+#[test]
+fn a_writer_that_ends_by_himself_is_an_end_of_file() -> Result<()> {
+    let lab = start_debian()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    for script in [
+        "fd = os.open(dev, os.O_WRONLY); os.write(fd, b'some'); os._exit(3)",
+        "fd = os.open(dev, os.O_WRONLY); os.write(fd, b'some')
+if os.fork() == 0: os.kill(os.getppid(), 19); time.sleep(0.2); os.kill(os.getppid(), 18); os._exit(0)
+os.wait()",
+        "for i in range(8): threading.Thread(target=time.sleep, args=(100,)).start()
+fd = os.open(dev, os.O_WRONLY); os.write(fd, b'some'); os._exit(0)",
+        "fd = os.open(dev, os.O_WRONLY); os.write(fd, b'some'); pid = os.fork()
+if pid == 0: time.sleep(100)
+os.kill(pid, 9); os.wait()",
+    ] {
+        for _ in 0..5 {
+            let mut reader = b.host.spawn(&format!("cat {}", b.device))?;
+            b.wait_open()?;
+            spawn_python(&a, script)?.wait(LIMIT)?;
+            let output = reader.wait(LIMIT)?;
+            ensure!(
+                output.code == 0 && output.text() == "some",
+                "{script}: {output:?}"
+            );
+        }
     }
     lab.finish()
 }

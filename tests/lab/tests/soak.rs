@@ -107,7 +107,7 @@ fn trouble(lab: &Lab, random: &mut Random, ends: &[&End<'_>]) -> Result<&'static
         let rate = ["0.001", "0.02", "0.3"][random.below(3) as usize];
         lab.fault(&format!("set {what} {host} rate={rate}"))?;
         std::thread::sleep(Duration::from_millis(random.below(400)));
-        lab.fault("clear")?;
+        lab.fault(&format!("clear {what}"))?;
     }
     Ok(what)
 }

@@ -145,10 +145,7 @@ pub(super) fn explorations() -> Vec<(&'static str, Config)> {
             "killed writers",
             Config {
                 kills: 2,
-                ..quiet([
-                    side(MARKS, &[W, RW], 3, 2, 1),
-                    side(MARKS, &[R], 2, 1, 0),
-                ])
+                ..quiet([side(MARKS, &[W, RW], 3, 2, 1), side(MARKS, &[R], 2, 1, 0)])
             },
         ),
         (

@@ -208,6 +208,10 @@ fn check_pair(writer: &Line, reader: &Line) -> Result<()> {
         reader.ending != Ending::End || reader.bytes >= writer.bytes,
         "end of file too early: {reader:?} of {writer:?}"
     );
+    ensure!(
+        reader.ending != Ending::End || writer.ending != Ending::Killed,
+        "end of file, but the writer was killed: {reader:?} of {writer:?}"
+    );
     Ok(())
 }
 
@@ -226,9 +230,9 @@ mod tests {
     #[test]
     fn good_books_balance() {
         let writers = "w 0 100 end\nw 1 5000 killed\nw 2 300 error 6\nw 3 40 end";
-        let readers = "r 0 100 end\nr 1 6000 end\nr 2 200 error 6\nr ? 0 end\nr 3 20 stop";
+        let readers = "r 0 100 end\nr 1 6000 error 5\nr 2 200 error 6\nr ? 0 end\nr 3 20 stop";
         let summary = books(writers, readers, 20 + 100).expect("they balance");
-        assert_eq!((summary.sessions, summary.whole), (4, 2));
+        assert_eq!((summary.sessions, summary.whole), (4, 1));
     }
 
     #[test]
@@ -239,6 +243,7 @@ mod tests {
             ("w 0 100 end", "r 1 100 end", "of nobody"),
             ("w 0 100 end", "r 0 100 end\nr 0 20 stop", "read twice"),
             ("w 0 100 end", "r 0 50 wrong 50", "Wrong"),
+            ("w 0 100 killed", "r 0 100 end", "was killed"),
             ("w 0 100 end", "", "of which nobody knows"),
             ("w 0 100 end\nw 0 1 end", "", "written twice"),
             ("w 0 100", "", "no line"),

@@ -67,7 +67,7 @@ impl Trouble {
                     // These show when a link or a path comes up.
                     pull(lab)?;
                 }
-                lab.fault("clear")?;
+                lab.fault(&format!("clear {name}"))?;
             }
         }
         lab.wait_connected(CONNECT)
@@ -85,7 +85,7 @@ fn pull(lab: &Lab) -> Result<()> {
 fn remove(lab: &Lab) -> Result<()> {
     sleep(LASTS);
     lab.on_all(lab::Host::nhi_remove)?;
-    lab.fault("clear")?;
+    lab.fault("clear removed")?;
     lab.on_all(lab::Host::nhi_add)?;
     lab.wait_connected(CONNECT)
 }

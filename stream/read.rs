@@ -47,7 +47,8 @@ impl OpenFile {
     /// - `EAGAIN`: nothing has arrived, and this must not wait.
     /// - `ERESTARTSYS`: a signal is pending.
     /// - `EFAULT`: `dest` cannot be written.
-    /// - `EIO`: bytes of the session are damaged or missing; once, but always to a splice.
+    /// - `EIO`: bytes of the session are damaged or missing, or a writer of it was killed; once, but
+    ///   always to a splice.
     /// - `ENXIO`: the connection that the file was opened on is gone.
     /// - Why there is no connection: see [`Self::hopeless`].
     pub(super) fn read(

@@ -30,8 +30,17 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
     }, //
 };
+
+/// A peer that shows up within so many ms after the service was registered may have been asked, and
+/// answered, before that. The core tells a change to those only whose device it has made, which takes
+/// a second and more longer (`update_all_xdomains()` in `drivers/thunderbolt/xdomain.c`).
+const MISSED_MS: i64 = 30_000;
 
 /// All peers, all directories, all streams.
 #[pin_data]
@@ -43,11 +52,21 @@ pub(crate) struct Registry {
     debugfs: Dir,
     /// What every peer is told.
     service: Arc<Registered>,
+    /// Since when.
+    since: Instant<Monotonic>,
+}
+
+/// A peer that has the service.
+struct Known {
+    address: Address,
+    bound: Arc<Bound>,
+    /// It may not know that we have the service.
+    missed: bool,
 }
 
 /// What `Registry::inner` protects.
 struct Inner {
-    peers: KVec<(Address, Arc<Bound>)>,
+    peers: KVec<Known>,
     groups: KVec<Group>,
     /// The next [`GroupId`].
     next: u64,
@@ -62,6 +81,17 @@ struct Group {
     id: GroupId,
     address: Address,
     streams: KVec<Arc<Stream>>,
+}
+
+impl Known {
+    /// Lets the peer ask once more if it may not know us.
+    fn introduce_us(&mut self) {
+        if core::mem::take(&mut self.missed) {
+            if let Ok(attachment) = self.bound.attach() {
+                attachment.service().announce();
+            }
+        }
+    }
 }
 
 impl Inner {
@@ -101,6 +131,7 @@ impl Registry {
                 pool,
                 debugfs: Dir::new(c"thunderbolt_stream"),
                 service,
+                since: Instant::now(),
             }),
             GFP_KERNEL,
         )
@@ -114,10 +145,12 @@ impl Registry {
     /// - `ENOMEM`: no memory.
     pub(super) fn add_peer(&self, bound: &Arc<Bound>) -> Result {
         let address = bound.service().address()?;
-        self.inner
-            .lock()
-            .peers
-            .push((address, bound.clone()), GFP_KERNEL)?;
+        let known = Known {
+            address,
+            bound: bound.clone(),
+            missed: self.since.elapsed().as_millis() < MISSED_MS,
+        };
+        self.inner.lock().peers.push(known, GFP_KERNEL)?;
         self.refresh(address);
         Ok(())
     }
@@ -129,14 +162,14 @@ impl Registry {
             let peer = inner
                 .peers
                 .iter()
-                .position(|(_, it)| Arc::ptr_eq(it, bound));
-            let Some((address, _)) = peer.and_then(|peer| inner.peers.remove(peer).ok()) else {
+                .position(|it| Arc::ptr_eq(&it.bound, bound));
+            let Some(known) = peer.and_then(|peer| inner.peers.remove(peer).ok()) else {
                 return;
             };
-            for stream in inner.streams(address) {
+            for stream in inner.streams(known.address) {
                 stream.detach();
             }
-            address
+            known.address
         };
         self.settle(address);
     }
@@ -220,8 +253,11 @@ impl Registry {
     pub(super) fn look(&self) -> bool {
         let mut at = 0;
         loop {
-            let address = match self.inner.lock().peers.get(at) {
-                Some(&(address, _)) => address,
+            let address = match self.inner.lock().peers.get_mut(at) {
+                Some(known) => {
+                    known.introduce_us();
+                    known.address
+                }
                 None => return at > 0,
             };
             self.refresh(address);
@@ -260,8 +296,8 @@ impl Registry {
 
     /// The peer at `address`, if there is one that is not going.
     fn peer(&self, inner: &Inner, address: Address) -> Option<Peer> {
-        let (_, bound) = inner.peers.iter().find(|(it, _)| *it == address)?;
-        let attachment = bound.attach().ok()?;
+        let known = inner.peers.iter().find(|it| it.address == address)?;
+        let attachment = known.bound.attach().ok()?;
         let we_stay = attachment.xdomain().compare_uuids().is_lt();
         Some(Peer {
             attachment,

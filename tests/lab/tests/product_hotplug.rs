@@ -7,7 +7,7 @@ mod product;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::stream::{End, HopIds};
-use product::{LIMIT, MIB, UNLOAD, load, pair, replug, start, unplug, wait_ready};
+use product::{LIMIT, MIB, UNLOAD, load, pair, replug, start, unplug, wait_ready, wait_until};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -258,6 +258,30 @@ fn loaded_used_and_unloaded_a_hundred_times() -> Result<()> {
     let sent = frames(&lab.stats()?) - frames(&before);
     // Not all: at times the peer has just heard that the stream is gone, and takes nothing.
     ensure!(sent >= ROUNDS * FRAMES / 2, "only {sent} frames were sent");
+    lab.finish()
+}
+
+/// While two hosts get to know each other the core has answered the peer's question already, and does not know
+/// the peer itself yet: who loads the module just then is not announced.
+#[test]
+fn loaded_between_the_peer_s_question_and_our_own() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    unplug(&lab)?;
+    b.run(UNLOAD)?;
+    let asked = || -> Result<usize> {
+        let is_answer =
+            |line: &String| line.contains("b   -> xdomain response route 1 properties, ");
+        Ok(lab.trace()?.iter().filter(|line| is_answer(line)).count())
+    };
+    let before = asked()?;
+    lab.fault("set ctl-delay b ms=20")?;
+    lab.cable("a-b").plug()?;
+    wait_until("the question", || Ok(asked()? > before))?;
+    lab.fault("set ctl-delay b ms=700")?;
+    load(b)?;
+    lab.fault("clear ctl-delay")?;
+    a.stream_service(1)?;
     lab.finish()
 }
 

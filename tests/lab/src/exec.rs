@@ -345,7 +345,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    const LONGEST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_millis(100);
 
     pub(crate) fn is_long(&self) -> bool {
         self.0 >= Self::LONGEST

@@ -30,10 +30,11 @@ impl Host {
     /// # Errors
     /// It does not in time.
     pub fn wait_peers(&self, count: usize, limit: Duration) -> Result<()> {
-        // In the guest, because one question costs more than a look.
+        // In the guest, because one question costs more than a look; not all the time, because the
+        // guest has other things to do.
         let script = format!(
             "while :; do n=0; for p in $({LIST}); do n=$((n + 1)); done; \
-             [ $n -ne {count} ] || exit 0; sleep 0.03; done"
+             [ $n -ne {count} ] || exit 0; sleep 0.1; done"
         );
         match self.shell(&script).timeout(limit).output() {
             Ok(output) => output.check().map(drop),

@@ -69,8 +69,8 @@ impl Host {
     pub fn stream_service(&self, route: u8) -> Result<String> {
         let script = format!(
             "while :; do for s in /sys/bus/thunderbolt/devices/0-{route}.*; do \
-             [ \"$(cat \"$s/key\" 2>/dev/null)\" = stream ] && echo \"${{s##*/}}\" && exit; done; \
-             sleep 0.03; done"
+             key=; [ ! -e \"$s/key\" ] || read -r key < \"$s/key\"; \
+             [ \"$key\" = stream ] && echo \"${{s##*/}}\" && exit; done; sleep 0.1; done"
         );
         let output = self.shell(&script).timeout(SETTLE).output();
         Ok(output.context("the peer's stream service")?.check()?.text())
@@ -191,12 +191,21 @@ pub fn create_pair<'a>(
     Ok((one, other))
 }
 
+/// Bytes that take a guest a tenth of a second.
+const MOST_RANDOM: u64 = 1 << 20;
+
 /// Makes `/tmp/NAME` of random bytes on a host and gives its sha256.
 ///
 /// # Errors
 /// The guest has no room or does not answer.
 pub fn make_data(host: &Host, name: &str, bytes: u64) -> Result<String> {
-    host.run(&format!("head -c {bytes} /dev/urandom > /tmp/{name}"))?;
+    // Random bytes are expensive in a guest: a block of them again and again, each behind its number, so
+    // that bytes and blocks that are missing or change places are noticed.
+    let block = bytes.min(MOST_RANDOM);
+    host.run(&format!(
+        "cd /tmp; head -c {block} /dev/urandom > .{name}; at=0; while [ $at -lt {bytes} ]; do echo $at; \
+         cat .{name}; at=$((at + {block})); done | head -c {bytes} > {name}; rm .{name}"
+    ))?;
     sha256(host, &format!("/tmp/{name}"))
 }
 

@@ -117,15 +117,20 @@ pub(crate) fn start_with_tool() -> Result<Lab> {
 /// # Errors
 /// It was not built.
 pub(crate) fn with_tool(builder: Builder) -> Result<Builder> {
+    Ok(builder.extra_file(tool()?, TOOL))
+}
+
+/// `guest-tool` where cargo has put it; being static, it runs here as well as in a guest.
+///
+/// # Errors
+/// It was not built.
+pub(crate) fn tool() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let near = test.ancestors().skip(1).take(2);
-    let path = near
-        .map(|dir| dir.join("guest-tool"))
-        .find(|it| it.is_file());
-    let path = path.context(
-        "guest-tool is missing: cargo rustc --release -p guest-tool -- -C target-feature=+crt-static",
-    )?;
-    Ok(builder.extra_file(path, TOOL))
+    let mut near = test.ancestors().skip(1).take(2);
+    near.find_map(|dir| Some(dir.join("guest-tool")).filter(|it| it.is_file()))
+        .context(
+            "guest-tool is missing: cargo rustc --release -p guest-tool -- -C target-feature=+crt-static",
+        )
 }
 
 /// A stream between `a` and `b`, ready at both ends.
@@ -148,7 +153,7 @@ pub(crate) fn wait_ready(end: &End<'_>) -> Result<()> {
     let dir = &end.dir;
     let script = format!(
         "[ -e {dir}/state ] || {{ sleep 2; exit; }}; \
-         until grep -q ^ready {dir}/state; do sleep 0.05; done"
+         state=; until [ \"${{state#ready}}\" != \"$state\" ]; do sleep 0.05; read -r state < {dir}/state; done"
     );
     end.host.shell(&script).timeout(LIMIT).output()?.check()?;
     Ok(())

@@ -128,7 +128,11 @@ endurance: ## Boot, discover, transfer, compare, 30 times in a row (ROUNDS=n)
 
 .PHONY: fuzz
 fuzz: ## Fuzz the emulator with what guests can send (SECONDS=n, 300)
-	scripts/fuzz-emulator $(or $(SECONDS),300)
+	scripts/fuzz emulator $(or $(SECONDS),300)
+
+.PHONY: fuzz-session
+fuzz-session: ## Fuzz the protocol with what peers can send (SECONDS=n, 300)
+	scripts/fuzz session $(or $(SECONDS),300)
 
 .PHONY: clean
 clean: ## Remove what was built here (the cache stays: scripts/setup --clean)

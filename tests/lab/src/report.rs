@@ -7,9 +7,20 @@ use crate::lab::Lab;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Lines of each kernel log that are printed.
 const KLOG_LINES: usize = 200;
+/// What a guest says of its streams, and where its tasks sleep (which some kernels do not tell).
+const GUEST: &str =
+    "for f in /sys/kernel/config/thunderbolt/stream/*/*/state; do echo $f: $(cat $f); done; \
+    cat /sys/kernel/debug/thunderbolt_stream/*; for p in /proc/[0-9]*; do stack=$(cat $p/stack); \
+    [ -z \"$stack\" ] || echo \"${p#/proc/} $(cat $p/comm)
+$stack\"; done 2>&1";
+/// How long it may take to say so; one that has crashed says nothing.
+const GUEST_LIMIT: Duration = Duration::from_secs(15);
+/// Lines of that that are printed.
+const GUEST_LINES: usize = 60;
 /// Lines of the trace that are printed.
 const TRACE_LINES: usize = 120;
 
@@ -45,6 +56,12 @@ impl Report {
             parts.push(("stats.json", or_why(stats), usize::MAX));
             parts.push(("emulator.log", emulator.log(), KLOG_LINES));
         }
+        let guests = lab.hosts.iter().map(|host| {
+            let said = host.shell(GUEST).timeout(GUEST_LIMIT).output();
+            let said = said.map_or_else(|e| format!("{e:#}"), |output| output.text());
+            format!("host {}\n{said}\n", host.name())
+        });
+        parts.push(("guests.txt", guests.collect(), GUEST_LINES));
         Self {
             lab: lab.name.clone(),
             dir: lab.dir.clone(),

@@ -78,7 +78,10 @@ fn sums() -> Result<Vec<String>> {
     let output = Command::new("sh").args(["-ec", &script]).output()?;
     ensure!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
-    Ok(text.lines().map(|line| line.chars().take(64).collect()).collect())
+    Ok(text
+        .lines()
+        .map(|line| line.chars().take(64).collect())
+        .collect())
 }
 
 /// One cell of the matrix. A large file is not kept by the reading host but compared with its own

@@ -85,8 +85,9 @@ impl Stream {
                 channel.connect(rings, peer);
                 self.pool.add(self);
             }
-            // The cable is gone, which the core will say as well.
-            Err(_) if link.attachment.xdomain().is_unplugged() => {}
+            // The cable is gone, which the core will say as well. Who waits for rings waits for
+            // those of the next link.
+            Err(_) if link.attachment.xdomain().is_unplugged() => self.config.lock().wanted = true,
             Err(error) => {
                 self.complain(error);
                 channel.with(|shared| shared.failure.set(error));

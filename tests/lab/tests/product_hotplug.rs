@@ -261,6 +261,25 @@ fn loaded_used_and_unloaded_a_hundred_times() -> Result<()> {
     lab.finish()
 }
 
+/// Who opens a file just before the cable is pulled has had no connection perhaps, and waits for the
+/// next one. Large rings, since those take a while to make.
+#[test]
+fn a_cable_pulled_while_rings_start() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    a.host.run(&format!("echo 4096 > {}/ring_size", a.dir))?;
+    for pause in [20, 35, 50, 65, 80, 100] {
+        let mut writer = a.host.spawn(&format!("echo late > {}", a.device))?;
+        std::thread::sleep(Duration::from_millis(pause));
+        unplug(&lab)?;
+        replug(&lab, &[&a, &b])?;
+        writer
+            .wait(LIMIT)
+            .with_context(|| format!("it still waits: {pause} ms"))?;
+    }
+    lab.finish()
+}
+
 /// While two hosts get to know each other the core has answered the peer's question already, and does not know
 /// the peer itself yet: who loads the module just then is not announced.
 #[test]

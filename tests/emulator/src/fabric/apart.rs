@@ -12,8 +12,8 @@ use super::timer::Event;
 use crate::control::{Kind as PacketKind, Packet};
 use crate::fault::{Kind, Place};
 
-/// A host that has not answered by then does not answer.
-const PATIENCE_NS: u64 = 300_000_000;
+/// A host that has not answered after so many times `ms=` does not answer.
+const PATIENCE: u64 = 3;
 
 /// It may answer before: a packet that waits looks again after this time.
 const AGAIN_NS: u64 = 5_000_000;
@@ -27,10 +27,10 @@ pub(super) struct Owed {
 }
 
 impl Owed {
-    /// A request gets to the host.
-    fn asked(&mut self, now: u64) {
+    /// A request gets to the host, which needs `ns` to forget an answer.
+    fn asked(&mut self, now: u64, ns: u64) {
         self.requests += 1;
-        self.until = now.saturating_add(PATIENCE_NS);
+        self.until = now.saturating_add(ns.saturating_mul(PATIENCE));
     }
 
     /// An answer leaves the host; it needs `ns` to forget it.
@@ -64,12 +64,12 @@ impl Fabric {
     /// Whether the packet has to wait. It comes by itself, later.
     pub(super) fn keep_apart(&mut self, host: usize, packet: &Packet, damaged: bool) -> bool {
         let apart = self.faults.is_set(Kind::ControlApart, Place::host(host));
-        if apart.is_none() {
+        let Some(ms) = apart else {
             return false;
-        }
+        };
         let owed = &mut self.hosts[host].owed;
         match packet.kind {
-            PacketKind::XDomainRequest => owed.asked(self.now),
+            PacketKind::XDomainRequest => owed.asked(self.now, ms.saturating_mul(1_000_000)),
             PacketKind::XDomainResponse | PacketKind::Error => {
                 if let Some(at) = owed.wait(self.now) {
                     let packet = packet.clone();

@@ -90,7 +90,7 @@ fn available(host: &Host) -> Result<u64> {
 /// (`Documentation/robustness.rst`). `HOSTILE_CORE` lets it happen.
 pub(crate) fn spare_the_core(lab: &Lab) -> Result<()> {
     if std::env::var_os("HOSTILE_CORE").is_none() {
-        lab.fault("set ctl-apart * ms=100")?;
+        lab.fault(super::product::apart()?)?;
     }
     Ok(())
 }

@@ -88,6 +88,18 @@ pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
     connected(builder()?.driver(a).driver_on("b", b).start()?)
 }
 
+/// The fault that keeps answers apart, for as long as a host needs to forget its own: the debug kernel
+/// is slow.
+///
+/// # Errors
+/// As [`kernel`].
+pub(crate) fn apart() -> Result<&'static str> {
+    Ok(match kernel()? {
+        Kernel::Debug => "set ctl-apart * ms=400",
+        _ => "set ctl-apart * ms=100",
+    })
+}
+
 /// The same lab once its hosts see each other.
 ///
 /// The core compares answers of the peer with responses of its own that their sender has freed
@@ -95,7 +107,7 @@ pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
 /// answers and responses are kept apart.
 fn connected(lab: Lab) -> Result<Lab> {
     if kernel()? == Kernel::Debug {
-        lab.fault("set ctl-apart * ms=100")?;
+        lab.fault(apart()?)?;
     }
     lab.wait_connected(CONNECT)?;
     Ok(lab)

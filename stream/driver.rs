@@ -6,7 +6,6 @@ use super::registry::Registry;
 use crate::thunderbolt::{
     bound::Bound,
     driver::Driver,
-    random::random,
     service::ServiceId,
     watch::{
         Look,
@@ -53,9 +52,7 @@ impl Driver for StreamDriver {
 
     fn probe(&self, bound: &Arc<Bound>) -> Result {
         self.watch.add_peer(bound)?;
-        // Not at the same time as the peer, who has just met us as well: the core is confused by
-        // questions that cross (`Documentation/robustness.rst`).
-        self.watch.look_in(PERIOD_MS + random() % PERIOD_MS);
+        self.watch.look_in(PERIOD_MS);
         Ok(())
     }
 

@@ -21,7 +21,8 @@ use crate::thunderbolt::{
     property::{
         Key,
         Registered, //
-    }, //
+    },
+    random::random, //
 };
 use kernel::{
     debugfs::Dir,
@@ -84,9 +85,12 @@ struct Group {
 }
 
 impl Known {
-    /// Lets the peer ask once more if it may not know us.
+    /// Lets the peer ask once more if it may not know us: in one of the next looks, not in the same as
+    /// the peer perhaps, since the core is confused by questions that cross
+    /// (`Documentation/robustness.rst`).
     fn introduce_us(&mut self) {
-        if core::mem::take(&mut self.missed) {
+        if self.missed && random() % 2 == 0 {
+            self.missed = false;
             if let Ok(attachment) = self.bound.attach() {
                 attachment.service().announce();
             }

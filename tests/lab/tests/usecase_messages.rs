@@ -11,7 +11,7 @@ use lab::{Driver, Host, Lab};
 use product::{LIMIT, ours};
 use std::process::Command;
 use std::time::Duration;
-use usecase::{LONG, checkout, debian, push_tree, recipe, start, wait_open};
+use usecase::{LONG, checkout, debian, fails, push_tree, recipe, start, wait_open};
 
 /// The ways to move a message: what the samples are called in the guests.
 const WAYS: [&str; 5] = [
@@ -224,7 +224,7 @@ fn small_messages_beside_a_flood() -> Result<()> {
     let loaded = measure()?;
     let flooded = (counter(b, "rx_bytes")? - before) >> 20;
     flood.kill("INT")?;
-    sink.wait(LIMIT)?.check()?;
+    fails(&mut sink)?;
     println!("alone: {alone}\nbeside {flooded} MiB: {loaded}");
     ensure!(flooded >= 4, "only {flooded} MiB beside it");
     // Queued behind the flood they would take seconds. An emulated processor's turn is long, too.

@@ -17,9 +17,10 @@ use kernel::{
     sync::Arc, //
 };
 
+// Not `forbid`: `configfs::group` and `stream::chardev` are the two exceptions.
+#[deny(unsafe_code)]
 mod configfs;
 mod dma;
-// Not `forbid`: its `chardev` is the one exception.
 #[deny(unsafe_code)]
 mod stream;
 mod thunderbolt;

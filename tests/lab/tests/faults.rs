@@ -20,7 +20,7 @@ use lab::stream::{End, HopIds};
 use lab::{Driver, Job, Lab};
 use matrix::activity::Activity;
 use matrix::trouble::Trouble;
-use product::{CONNECT, builder, load, ours, wait_ready, with_tool};
+use product::{CONNECT, builder, load, ours, usual_faults, wait_ready, with_tool};
 use std::time::{Duration, Instant};
 
 /// A call that is blocked when the trouble is over comes back within this time, or after a signal.
@@ -71,6 +71,7 @@ impl Cell {
         let lab = with_tool(builder)?.start()?;
         // Faults of the emulator make the core itself complain; of its own, not of our functions.
         lab.allow_log("nhi_|tb_ring_|ring_interrupt|thunderbolt_net|tb_cfg_|tb_domain");
+        usual_faults(&lab)?;
         lab.wait_connected(CONNECT)?;
         Ok(lab)
     }

@@ -288,15 +288,15 @@ fn loaded_between_the_peer_s_question_and_our_own() -> Result<()> {
     let (a, b) = (lab.host("a"), lab.host("b"));
     unplug(&lab)?;
     b.run(UNLOAD)?;
-    let asked = || -> Result<usize> {
+    let (_, before) = lab.trace_since(0)?;
+    let asked = || {
         let is_answer =
             |line: &String| line.contains("b   -> xdomain response route 1 properties, ");
-        Ok(lab.trace()?.iter().filter(|line| is_answer(line)).count())
+        Ok(lab.trace_since(before)?.0.iter().any(is_answer))
     };
-    let before = asked()?;
     lab.fault("set ctl-delay b ms=20")?;
     lab.cable("a-b").plug()?;
-    wait_until("the question", || Ok(asked()? > before))?;
+    wait_until("the question", asked)?;
     lab.fault("set ctl-delay b ms=700")?;
     load(b)?;
     lab.fault("clear ctl-delay")?;

@@ -195,6 +195,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 enum Call {
     Open(Access),
     Release(prop::sample::Index),
+    Kill(prop::sample::Index),
     Arrive(Frame),
     Settle(Frame),
     Read(prop::sample::Index, u32, bool),
@@ -211,6 +212,7 @@ fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         access.prop_map(Call::Open),
         index.clone().prop_map(Call::Release),
+        index.clone().prop_map(Call::Kill),
         frame().prop_map(Call::Arrive),
         frame().prop_map(Call::Settle),
         (index, any::<u32>(), any::<bool>()).prop_map(|(i, n, all)| Call::Read(i, n, all)),
@@ -228,6 +230,7 @@ fn apply(session: &mut Session, files: &mut Vec<FileToken>, call: Call) {
         Call::Release(index) if !files.is_empty() => {
             session.release(files.swap_remove(index.index(files.len())));
         }
+        Call::Kill(index) if !files.is_empty() => session.killed(&files[index.index(files.len())]),
         Call::Read(index, bytes, whole) if !files.is_empty() => {
             let index = index.index(files.len());
             let file = &mut files[index];
@@ -237,7 +240,7 @@ fn apply(session: &mut Session, files: &mut Vec<FileToken>, call: Call) {
             session.poll(file, whole, true);
             session.sync(file, u64::from(bytes));
         }
-        Call::Release(_) | Call::Read(..) => {}
+        Call::Release(_) | Call::Kill(_) | Call::Read(..) => {}
         Call::Arrive(frame) => drop(session.frame_arrived(frame)),
         Call::Settle(frame) => drop(session.settle(frame)),
         Call::Accept(bytes) => session.accepted(bytes),

@@ -2,7 +2,7 @@
 
 //! The rows of the matrix: what goes wrong.
 
-use crate::product::{CONNECT, LIMIT};
+use crate::product::{CONNECT, LIMIT, usual_faults};
 use anyhow::Result;
 use lab::Lab;
 use std::thread::sleep;
@@ -67,7 +67,8 @@ impl Trouble {
                     // These show when a link or a path comes up.
                     pull(lab)?;
                 }
-                lab.fault(&format!("clear {name}"))?;
+                lab.fault("clear")?;
+                usual_faults(lab)?;
             }
         }
         lab.wait_connected(CONNECT)
@@ -85,7 +86,8 @@ fn pull(lab: &Lab) -> Result<()> {
 fn remove(lab: &Lab) -> Result<()> {
     sleep(LASTS);
     lab.on_all(lab::Host::nhi_remove)?;
-    lab.fault("clear removed")?;
+    lab.fault("clear")?;
+    usual_faults(lab)?;
     lab.on_all(lab::Host::nhi_add)?;
     lab.wait_connected(CONNECT)
 }

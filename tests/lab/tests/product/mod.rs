@@ -100,15 +100,24 @@ pub(crate) fn apart() -> Result<&'static str> {
     })
 }
 
-/// The same lab once its hosts see each other.
+/// Sets the faults that a lab has all the time.
 ///
 /// The core compares answers of the peer with responses of its own that their sender has freed
 /// (`Documentation/robustness.rst`). KASAN sees that sooner or later, so that on the debug kernel
 /// answers and responses are kept apart.
-fn connected(lab: Lab) -> Result<Lab> {
+///
+/// # Errors
+/// The emulator has ended.
+pub(crate) fn usual_faults(lab: &Lab) -> Result<()> {
     if kernel()? == Kernel::Debug {
         lab.fault(apart()?)?;
     }
+    Ok(())
+}
+
+/// The same lab once its hosts see each other.
+fn connected(lab: Lab) -> Result<Lab> {
+    usual_faults(&lab)?;
     lab.wait_connected(CONNECT)?;
     Ok(lab)
 }

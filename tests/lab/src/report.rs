@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Lines of each kernel log that are printed.
-const KLOG_LINES: usize = 200;
+const KLOG_LINES: usize = 80;
 /// What a guest says of its streams, and where its tasks sleep (which some kernels do not tell).
 const GUEST: &str =
     "for f in /sys/kernel/config/thunderbolt/stream/*/*/state; do echo $f: $(cat $f); done; \

@@ -82,9 +82,15 @@ fn pull(lab: &Lab) -> Result<()> {
     lab.wait_connected(CONNECT)
 }
 
+/// Ends when nobody uses or changes network interfaces, not only between two commands.
+const NETWORK_IS_QUIET: &str =
+    "until ! pidof ping ip && sleep 0.5 && ! pidof ping ip; do sleep 0.1; done > /dev/null";
+
 /// Both host interfaces vanish under their drivers, which then let go, and come back.
 fn remove(lab: &Lab) -> Result<()> {
     sleep(LASTS);
+    // The core does not survive that while thunderbolt0 goes down (Documentation/robustness.rst).
+    lab.on_all(|host| host.run(NETWORK_IS_QUIET))?;
     lab.on_all(lab::Host::nhi_remove)?;
     lab.fault("clear")?;
     usual_faults(lab)?;

@@ -52,24 +52,27 @@ impl Owed {
 }
 
 impl Fabric {
+    /// How long answers to a host wait for its own, if they do.
+    pub(super) fn apart_ns(&self, host: usize) -> Option<u64> {
+        let ms = (self.faults).is_set(Kind::ControlApart, Place::host(host))?;
+        Some(ms.saturating_mul(1_000_000))
+    }
+
     /// A packet of the host's own, for the books.
     pub(super) fn note_answer(&mut self, host: usize, packet: &Packet) {
-        let apart = self.faults.is_set(Kind::ControlApart, Place::host(host));
-        if let (PacketKind::XDomainResponse, Some(ms)) = (packet.kind, apart) {
-            let ns = ms.saturating_mul(1_000_000);
+        if let (PacketKind::XDomainResponse, Some(ns)) = (packet.kind, self.apart_ns(host)) {
             self.hosts[host].owed.answered(self.now, ns);
         }
     }
 
     /// Whether the packet has to wait. It comes by itself, later.
     pub(super) fn keep_apart(&mut self, host: usize, packet: &Packet, damaged: bool) -> bool {
-        let apart = self.faults.is_set(Kind::ControlApart, Place::host(host));
-        let Some(ms) = apart else {
+        let Some(ns) = self.apart_ns(host) else {
             return false;
         };
         let owed = &mut self.hosts[host].owed;
         match packet.kind {
-            PacketKind::XDomainRequest => owed.asked(self.now, ms.saturating_mul(1_000_000)),
+            PacketKind::XDomainRequest => owed.asked(self.now, ns),
             PacketKind::XDomainResponse | PacketKind::Error => {
                 if let Some(at) = owed.wait(self.now) {
                     let packet = packet.clone();

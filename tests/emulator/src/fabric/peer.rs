@@ -57,10 +57,11 @@ impl Fabric {
     pub(super) fn peer_acts(&mut self, host: usize) {
         let victim = self.victim(host);
         let hops = victim.map_or_else(Vec::new, |(victim, port)| self.open_hops(victim, port));
+        let apart = victim.and_then(|(victim, _)| self.apart_ns(victim));
         let Some(peer) = &mut self.hosts[host].peer else {
             return;
         };
-        let (actions, pause) = peer.act(&hops);
+        let (actions, pause) = peer.act(self.now, &hops, apart.unwrap_or(0));
         self.timers
             .add(self.now.saturating_add(pause), Event::Peer { host });
         self.carry_out_actions(host, actions);

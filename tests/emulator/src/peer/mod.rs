@@ -25,8 +25,10 @@ use random::Random;
 use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
-/// Between storms the host must get on with its own requests, or nothing new is found out.
+/// After a storm the host must get on with its own requests, or nothing new is found out.
 const CALM_NS: u64 = 800 * MS;
+/// Where answers wait, it gets on in so many times that time after a request, and after a storm.
+const CALM: (u64, u64) = (2, 8);
 
 /// What the fabric shall do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Peer {
     takes: bool,
     /// Whether it gives empty pieces of its block: the kernel asks for more at once, for ever.
     empty: bool,
+    /// Until then it asks nothing.
+    calm_until: u64,
     counts: BTreeMap<String, u64>,
 }
 
@@ -67,6 +71,7 @@ impl Peer {
             lies: 0,
             takes: true,
             empty: false,
+            calm_until: 0,
             counts: BTreeMap::new(),
         }
     }
@@ -171,33 +176,48 @@ impl Peer {
         self.count("block");
     }
 
-    /// Something of its own accord; `hops` lead to rings of the host. Also when to ask again, in ns.
-    pub fn act(&mut self, hops: &[u16]) -> (Vec<Action>, u64) {
+    /// Something of its own accord; `hops` lead to rings of the host. Answers to it wait for its own so
+    /// long (`apart`, ns). Also when to ask again, in ns.
+    pub fn act(&mut self, now: u64, hops: &[u16], apart: u64) -> (Vec<Action>, u64) {
         let pause = (2 + self.random.below(40)) * MS;
-        match self.random.below(60) {
+        let actions = match self.random.below(60) {
             0 if self.random.below(3) == 0 => {
                 self.lies = self.random.pick(&[0, 0, 10, 30, 90]);
                 self.takes = self.random.below(4) != 0;
                 self.empty = self.lies > 0 && self.random.below(4) == 0;
-                (Vec::new(), pause)
+                Vec::new()
             }
+            choice @ 1..8 if now >= self.calm_until => {
+                let (actions, calm) = self.talk(choice, apart);
+                self.calm_until = now.saturating_add(calm);
+                actions
+            }
+            _ => self.frames(hops),
+        };
+        (actions, pause)
+    }
+
+    /// Requests, and answers to nothing. Also how long to be calm then, in ns.
+    fn talk(&mut self, choice: u64, apart: u64) -> (Vec<Action>, u64) {
+        let actions = match choice {
             1 | 2 => {
                 self.new_block();
-                (vec![self.request(CHANGED_REQUEST)], pause)
+                vec![self.request(CHANGED_REQUEST)]
             }
             3 if self.random.below(4) == 0 => {
                 let count = 1 + self.random.below(60);
                 self.new_block();
                 self.count("storm");
                 let storm = (0..count).map(|_| self.request(CHANGED_REQUEST));
-                (storm.collect(), CALM_NS)
+                return (storm.collect(), CALM_NS.max(CALM.1 * apart));
             }
-            4 => (vec![self.any_request()], pause),
-            5 if self.lies > 0 => (vec![self.unsolicited()], pause),
+            4 => vec![self.any_request()],
+            5 if self.lies > 0 => vec![self.unsolicited()],
             // Restarts a discovery that has failed.
-            6 | 7 => (vec![self.request(UUID_REQUEST)], pause),
-            _ => (self.frames(hops), pause),
-        }
+            6 | 7 => vec![self.request(UUID_REQUEST)],
+            _ => return (Vec::new(), 0),
+        };
+        (actions, CALM.0 * apart)
     }
 
     fn request(&mut self, what: u32) -> Action {
@@ -291,7 +311,9 @@ mod tests {
     fn a_seed_brings_it_back() {
         let acts = |seed| {
             let mut peer = Peer::new(seed);
-            (0..500).map(|_| peer.act(&[8, 9])).collect::<Vec<_>>()
+            (0..500)
+                .map(|_| peer.act(0, &[8, 9], 0))
+                .collect::<Vec<_>>()
         };
         assert_eq!(acts(5), acts(5));
         assert_ne!(acts(5), acts(6));

@@ -67,7 +67,7 @@ fn whatever_a_user_calls() -> Result<()> {
         let link = host.stream_service(1)?;
         let seed = seed.wrapping_add(number as u64);
         jobs.push(host.spawn(&format!(
-            "{TOOL} abuse --seed {seed} --seconds {seconds} --link {link} --limit {limit}"
+            "renice -n 19 -p $$ && exec {TOOL} abuse --seed {seed} --seconds {seconds} --link {link} --limit {limit}"
         ))?);
     }
     let pulled = hot_plug(&lab, &mut Random(seed), seconds)?;

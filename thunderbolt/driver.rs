@@ -190,6 +190,7 @@ impl<D: Driver> Registration<D> {
         bound.close();
         registration.driver.remove(&bound);
         bound.wait_until_unused();
+        bound.service().xdomain().end_handshake();
     }
 }
 

@@ -51,6 +51,25 @@ impl XDomain {
         unsafe { (&raw const (*self.as_raw()).is_unplugged).read_volatile() }
     }
 
+    /// Takes back what the core still means to do with a peer that is gone. Sleeps.
+    ///
+    /// Linux 7.3.4 frees an XDomain with a timer running if the peer went while the system slept:
+    /// `tb_free_unplugged_xdomains()` ends the handshake, `tb_xdomain_resume()` starts another one,
+    /// and `tb_complete()` removes the services and the XDomain.
+    pub(super) fn end_handshake(&self) {
+        if !self.is_unplugged() {
+            return;
+        }
+        // SAFETY: By the type invariants; the work is set up by `tb_xdomain_alloc()`.
+        unsafe {
+            let handshake = &raw mut (*self.as_raw()).state_work;
+            // It may be the handshake that removes a service and so calls us.
+            if bindings::current_work() != &raw mut (*handshake).work {
+                bindings::cancel_delayed_work_sync(handshake);
+            }
+        }
+    }
+
     /// Largest HopID that frames from the peer can arrive with.
     pub(crate) fn max_in_hopid(&self) -> u32 {
         // SAFETY: By the type invariants; set once by `tb_xdomain_alloc()`.

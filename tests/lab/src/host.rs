@@ -8,7 +8,7 @@ use crate::klog;
 use crate::process::{self, Lifetime, Process, ProcessId, Start};
 use crate::qemu::{self, Files};
 use crate::qmp::Qmp;
-use crate::spec::{HostSpec, Kernel, STAY_AWAKE};
+use crate::spec::{HostSpec, Kernel};
 use anyhow::{Context as _, Result, bail};
 use regex::Regex;
 use serde_json::json;
@@ -19,12 +19,6 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// How long a driver may take to let go of its host interface.
-const HOTPLUG: Duration = Duration::from_secs(60);
-
-/// Shell words for the PCI devices that are USB4 host interfaces.
-const NHI_DEVICES: &str = "$(grep -l 0x0c0340 /sys/bus/pci/devices/*/class)";
 
 /// A host. All that it does may be asked of it from several threads.
 #[derive(Debug)]
@@ -206,51 +200,6 @@ impl Host {
             .with_context(|| format!("rebooting host {}", self.name()))?;
         self.agent.disconnect();
         self.settle()
-    }
-
-    /// Takes the host interface away from the guest: its driver lets go of it, and the device
-    /// is gone from the bus. For one that vanishes under its driver, switch the fault `removed`
-    /// on before.
-    ///
-    /// It is the guest that does it (sysfs `remove`). QEMU 11.1 aborts when a vfio-user device
-    /// is unplugged: it deletes the region of the pending bits a second time.
-    ///
-    /// # Errors
-    /// There is none, or the driver does not let go within a minute.
-    pub fn nhi_remove(&self) -> Result<()> {
-        let remove =
-            format!("for d in {NHI_DEVICES}; do echo 1 >${{d%/class}}/remove; exit; done; exit 1");
-        let done = self.shell(&remove).timeout(HOTPLUG).output()?.check();
-        done.map(drop)
-            .with_context(|| format!("removing the host interface of {}", self.name()))
-    }
-
-    /// Gives the host interface back after [`Host::nhi_remove`]; drivers that are loaded find it.
-    ///
-    /// # Errors
-    /// It does not come back.
-    pub fn nhi_add(&self) -> Result<()> {
-        let find = format!("for d in {NHI_DEVICES}; do {STAY_AWAKE}; exit 0; done; exit 1");
-        let add = format!("echo 1 >/sys/bus/pci/rescan; {find}");
-        let done = self.shell(&add).timeout(HOTPLUG).output()?.check();
-        done.map(drop)
-            .with_context(|| format!("adding the host interface of {}", self.name()))
-    }
-
-    /// Puts all devices to sleep and wakes them up after 5 s, without the rest of the machine
-    /// (the kernel's `pm_test`).
-    ///
-    /// # Errors
-    /// A driver refuses, or they do not wake up within a minute.
-    pub fn sleep_devices(&self) -> Result<()> {
-        let mark = self.klog_mark();
-        let sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state";
-        let mut sleeping = self.spawn(sleep)?;
-        self.expect_log_after(mark, "PM: suspend exit", HOTPLUG)?;
-        // The agent's port was reset meanwhile: QEMU opens it to the guest again only for
-        // somebody who connects anew, and what is sent before that is lost.
-        self.agent.disconnect();
-        sleeping.wait(HOTPLUG)?.check().map(drop)
     }
 
     fn qmp(&self) -> Result<Qmp> {

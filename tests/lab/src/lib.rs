@@ -39,6 +39,7 @@ mod lab;
 mod peers;
 mod place;
 mod play;
+mod power;
 mod process;
 mod qemu;
 mod qmp;

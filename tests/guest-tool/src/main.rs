@@ -8,6 +8,7 @@
 mod abuse;
 mod account;
 mod bulk;
+mod hammer;
 mod memory;
 mod nth;
 mod pingpong;
@@ -22,6 +23,7 @@ use pingpong::How;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use wire::Wire;
 
 /// Workloads inside a guest.
@@ -119,6 +121,13 @@ enum Command {
     },
     /// Makes system calls at random on all streams and their directories, see [`abuse`].
     Abuse(abuse::Args),
+    /// Makes the same system calls from many threads, see [`hammer`].
+    Hammer {
+        threads: usize,
+        ms: u64,
+        #[command(subcommand)]
+        target: hammer::Target,
+    },
     /// Opens devices, writes a byte to each, and prints what memory that took.
     Memory { devices: Vec<PathBuf> },
     /// Opens a device, writes a byte, closes, and prints what the close took.
@@ -194,6 +203,11 @@ fn run(command: Command) -> io::Result<String> {
         Command::ReadMany { device, seed } => session::read_many(&device, seed).map(silent),
         Command::Fail { call } => nth::fail_each(&call).map(silent),
         Command::Abuse(args) => abuse::run(&args),
+        Command::Hammer {
+            threads,
+            ms,
+            target,
+        } => hammer::run(&target, threads, Duration::from_millis(ms)),
         Command::Memory { devices } => memory::of_open(&devices),
         Command::Close { device } => pingpong::close(&device),
     }

@@ -8,19 +8,15 @@ mod product;
 use anyhow::{Result, ensure};
 use lab::stream::{End, HopIds};
 use lab::{Host, Kernel, Lab};
-use product::{CONNECT, TOOL, UNLOAD, load, ours_for, pair, wait_ready, with_tool};
+use product::{TOOL, UNLOAD, kernel, load, pair, start_with_tool, wait_ready};
 use std::time::Duration;
 
 /// Time for hundreds of calls, each with a report of the kernel.
 const LONG: Duration = Duration::from_secs(240);
 
 fn start() -> Result<Lab> {
-    let builder = Lab::builder()
-        .kernel(Kernel::Debug)
-        .driver(ours_for(Kernel::Debug)?);
-    let lab = with_tool(builder)?.start()?;
-    lab.wait_connected(CONNECT * 4)?;
-    Ok(lab)
+    ensure!(kernel()? == Kernel::Debug, "TBS_KERNEL=debug is not set");
+    start_with_tool()
 }
 
 /// Allocations may fail that may wait otherwise; nothing fails yet.

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test program uses a part of it")]
 
 pub(crate) mod python;
+pub(crate) mod race;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::stream::{End, HopIds, create_pair, make_data};
@@ -47,15 +48,7 @@ pub(crate) fn ours() -> Result<Driver> {
     if std::env::var_os("TBS_MODULE").is_some_and(|path| path == "c") {
         return Ok(Driver::C);
     }
-    ours_for(kernel()?)
-}
-
-/// Our module for a kernel.
-///
-/// # Errors
-/// There is no such file.
-pub(crate) fn ours_for(kernel: Kernel) -> Result<Driver> {
-    let name = match kernel {
+    let name = match kernel()? {
         Kernel::Own => "module".to_owned(),
         other => format!("module-{}", other.name()),
     };

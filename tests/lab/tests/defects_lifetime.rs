@@ -57,7 +57,7 @@ fn a11_the_stream_is_used_after_it_was_freed() -> Result<()> {
     let (a, b) = pair(&lab, "data", HopIds::Auto)?;
     let hammer = format!("{TOOL} hammer 8 10000 read {}", a.device);
     let mut readers = a.host.spawn(&hammer)?;
-    rebind(a.host, &a.host.stream_service(1)?, 2500)?;
+    rebind(a.host, &a.host.stream_service(1)?, 1500)?;
     readers.wait(LIMIT)?.check()?;
     wait_ready(&a)?;
     moves(&a, &b)?;

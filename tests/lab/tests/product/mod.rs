@@ -81,6 +81,9 @@ pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
     connected(builder()?.driver(a).driver_on("b", b).start()?)
 }
 
+/// As [`apart`], for hosts that are slow.
+const APART_LONG: &str = "set ctl-apart * ms=400";
+
 /// The fault that keeps answers apart, for as long as a host needs to forget its own: the debug kernel
 /// is slow.
 ///
@@ -88,7 +91,7 @@ pub(crate) fn start_with(a: Driver, b: Driver) -> Result<Lab> {
 /// As [`kernel`].
 pub(crate) fn apart() -> Result<&'static str> {
     Ok(match kernel()? {
-        Kernel::Debug => "set ctl-apart * ms=400",
+        Kernel::Debug => APART_LONG,
         _ => "set ctl-apart * ms=100",
     })
 }

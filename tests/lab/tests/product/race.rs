@@ -2,18 +2,23 @@
 
 //! Hosts on which races are likely.
 
-use super::{LIMIT, builder, connected, ours, with_tool};
+use super::{APART_LONG, LIMIT, builder, connected, ours, with_tool};
 use anyhow::{Result, ensure};
 use lab::{Host, Lab};
 
 /// Two hosts with our module and `guest-tool`, in whose kernels anything may be interrupted anywhere.
 /// What they free is cleared, so that whoever follows a pointer in it is noticed.
 ///
+/// The workers of the core come late to their turn beside the racers, so that its responses wait long
+/// among those who expect an answer: answers are kept apart from them.
+///
 /// # Errors
 /// They do not come up or do not find each other.
 pub(crate) fn start_race() -> Result<Lab> {
     let racing = builder()?.smp(2).kernel_arg("preempt=full init_on_free=1");
-    connected(with_tool(racing.driver(ours()?))?.start()?)
+    let lab = connected(with_tool(racing.driver(ours()?))?.start()?)?;
+    lab.fault(APART_LONG)?;
+    Ok(lab)
 }
 
 /// Takes the driver away from a service of the peer and gives it back, so many times. To the driver each

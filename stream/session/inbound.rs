@@ -31,8 +31,11 @@ pub(super) struct Inbound {
     started: bool,
     /// All of its readers have left: the rest of it is dropped.
     discard: bool,
-    /// A damaged mark was met: what follows cannot be attributed and is dropped up to the next mark.
+    /// A damaged CLOSE was met in a session: what follows cannot be attributed and is dropped up to
+    /// the next mark.
     resync: bool,
+    /// Damaged CLOSE frames between two sessions: so many empty ones may have ended unseen.
+    unseen: u64,
     /// Frames of it have left the ring.
     touched: bool,
     /// It is known to be damaged.
@@ -67,6 +70,7 @@ impl Inbound {
             started: false,
             discard: false,
             resync: false,
+            unseen: 0,
             touched: false,
             broken: false,
             bytes: 0,
@@ -270,7 +274,7 @@ impl Inbound {
     }
 
     fn settle_damaged(&mut self, close: bool, peer: PeerKind) -> Settled {
-        self.touched = true;
+        let begun = core::mem::replace(&mut self.touched, true);
         if close && peer == PeerKind::Legacy {
             self.broken |= !self.discard;
             return self.settle_legacy();
@@ -280,13 +284,26 @@ impl Inbound {
             return Settled::Drop;
         }
         if close {
-            // It was the end of this session, or of nothing: the next mark will tell which.
-            self.advance(true);
-            self.resync = true;
+            self.settle_damaged_close(begun);
         } else {
             self.broken |= !self.discard;
         }
         Settled::Drop
+    }
+
+    /// It was the end of this session, or of nothing: the next mark will tell which.
+    fn settle_damaged_close(&mut self, begun: bool) {
+        if begun {
+            self.advance(true);
+            self.resync = true;
+            return;
+        }
+        // Nothing of the session has been seen, so what follows is a whole one, be it this or the next.
+        self.touched = false;
+        self.unseen = self.unseen.saturating_add(1);
+        if self.readers > 0 {
+            self.advance(true);
+        }
     }
 
     fn settle_end(&mut self, close: &Close) -> Settled {
@@ -307,7 +324,8 @@ impl Inbound {
         // After a mark of another connection of the peer any number may come. That nothing of this
         // session is missing, or of another one among it, its size says.
         let expected = self.expected.is_none_or(|number| {
-            number == close.session || epoch_of(number) != epoch_of(close.session)
+            close.session.wrapping_sub(number) <= self.unseen
+                || epoch_of(number) != epoch_of(close.session)
         });
         if self.discard {
             self.advance(false);
@@ -329,6 +347,7 @@ impl Inbound {
     /// The mark `close` leaves the ring.
     fn pass(&mut self, close: &Close) -> Settled {
         self.expected = Some(close.session.wrapping_add(1));
+        self.unseen = 0;
         self.ends = self.ends.saturating_sub(1);
         self.waiting = self.waiting.wrapping_sub(1);
         Settled::Drop
@@ -347,6 +366,7 @@ impl Inbound {
         }
         self.advance(self.broken);
         self.expected = None;
+        self.unseen = 0;
         self.ends = self.ends.saturating_sub(1);
         self.waiting = self.waiting.wrapping_sub(1);
         Settled::Drop

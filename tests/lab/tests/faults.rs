@@ -93,13 +93,12 @@ impl Cell {
             reload(lab)?;
         }
         let begin = Instant::now();
-        let attempts = self.recover(lab)?;
-        let said: Vec<_> = said.iter().map(words).collect();
-        Ok(format!(
-            "{}; works again after {} ms, {attempts} attempts",
-            said.join(" + "),
-            begin.elapsed().as_millis()
-        ))
+        let failed = self.recover(lab)?;
+        let mut said: Vec<_> = said.iter().map(words).collect();
+        let waited = begin.elapsed().as_millis();
+        said = vec![said.join(" + "), format!("works again after {waited} ms")];
+        said.extend(failed.iter().map(|why| format!("before: {why}")));
+        Ok(said.join("; "))
     }
 
     /// What must be right in the books, whatever has happened. The C driver hands out what is
@@ -129,16 +128,16 @@ impl Cell {
         Ok(())
     }
 
-    /// Fresh files work, without a reload: how often it had to be tried.
-    fn recover(&self, lab: &Lab) -> Result<u32> {
-        let mut last = None;
-        for attempt in 1..=3 {
+    /// Fresh files work, without a reload: what was in the way the first times.
+    fn recover(&self, lab: &Lab) -> Result<Vec<String>> {
+        let mut failed = Vec::new();
+        while failed.len() < 3 {
             match self.try_again(lab) {
-                Ok(()) => return Ok(attempt),
-                Err(error) => last = Some(error),
+                Ok(()) => return Ok(failed),
+                Err(error) => failed.push(format!("{error:#}").replace('\n', " ")),
             }
         }
-        last.map_or(Ok(0), |error| Err(error.context("not usable again")))
+        bail!("not usable again: {}", failed.join("; "))
     }
 
     fn try_again(&self, lab: &Lab) -> Result<()> {

@@ -68,6 +68,43 @@ fn damage_is_told_once_to_every_reader() {
     }
 }
 
+/// A CLOSE that is damaged between two sessions, most often a STOP for our writer, costs nobody the
+/// next session: it was dropped, and its reader waited for ever.
+#[test]
+fn a_damaged_close_between_sessions_loses_nothing() {
+    for (waits, mark, state) in [
+        (false, end(2, 3), ReadState::Eof),
+        (true, end(2, 3), ReadState::Eof),
+        // It was the end of an empty session.
+        (false, end(3, 3), ReadState::Eof),
+        (true, end(3, 3), ReadState::Eof),
+        (false, end(4, 3), ReadState::Error(Error::Io)),
+        (false, end(1, 3), ReadState::Error(Error::Io)),
+        (false, end(2, 4), ReadState::Error(Error::Io)),
+    ] {
+        let mut session = connected(PeerKind::Marks);
+        let mut first = session.open(R);
+        arrive(&mut session, end(1, 0));
+        assert_eq!(read(&mut session, &mut first), ReadState::Eof);
+        session.release(first);
+        let mut waiting = waits.then(|| session.open(R));
+        arrive(&mut session, Frame::Damaged { close: true });
+        for state in [ReadState::Error(Error::Io), ReadState::Eof] {
+            if let Some(file) = &mut waiting {
+                assert_eq!(read(&mut session, file), state);
+            }
+        }
+        let mut file = session.open(R);
+        assert_eq!(read(&mut session, &mut file), ReadState::Wait);
+        assert_eq!(arrive(&mut session, Frame::Data(3)), Settled::Keep);
+        assert_eq!(session.read(&mut file, true), ReadState::Data);
+        session.consumed(&file, 3, 1);
+        assert_eq!(arrive(&mut session, mark), Settled::Drop);
+        assert_eq!(read(&mut session, &mut file), state, "{mark:?}");
+        assert!(session.at_rest());
+    }
+}
+
 /// A session that is older than the history is never taken for a whole one.
 #[test]
 fn an_old_damaged_session_stays_damaged() {

@@ -177,13 +177,16 @@ impl Outbound {
             duplex: self.duplex,
             cut: self.cut,
         };
-        if self.ended.is_none() && self.empty == 0 {
-            self.ended = Some(ended);
-        } else if self.duplex || self.cut {
-            // Nothing of it was ever seen by the peer, and nobody is left who could be; nor is it an
-            // empty file that somebody meant to send.
+        // All of it waited behind an earlier mark, or for a C peer to close: nothing of it was ever seen
+        // by the peer, and nobody is left who could be.
+        let unheard = self.must_wait() && self.bytes == 0;
+        if unheard && (self.duplex || self.cut) {
+            // Nor is it an empty file that somebody meant to send.
             self.forget();
             return;
+        }
+        if self.ended.is_none() && self.empty == 0 {
+            self.ended = Some(ended);
         } else {
             self.empty = self.empty.saturating_add(1);
         }

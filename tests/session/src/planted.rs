@@ -81,7 +81,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     plant("killed_writer_spoils_the_next_session", OUT,
         "        self.cut = false;\n        self.bytes = 0;", "        self.bytes = 0;", "killed writers"),
     plant("nothing_of_a_killed_writer_is_an_empty_file", OUT,
-        "} else if self.duplex || self.cut {", "} else if self.duplex {", "killed writers, late close"),
+        "unheard && (self.duplex || self.cut)", "unheard && self.duplex", "killed writers, late close"),
     plant("damage_forgotten_at_the_end", IN,
         "(self.history << 1) | u64::from(broken)", "self.history << 1", "damage"),
     plant("damaged_close_is_dropped", IN,

@@ -105,6 +105,26 @@ fn a_damaged_close_between_sessions_loses_nothing() {
     }
 }
 
+/// A writer is killed that waits for a C peer to close. A CLOSE of its own would go into the rings that
+/// the peer is about to destroy, and be waited for until the peer has closed once more.
+#[test]
+fn a_writer_that_is_killed_in_a_hold_leaves_no_close() {
+    let mut session = connected(PeerKind::Legacy);
+    let file = session.open(W);
+    session.accepted(3);
+    session.completed(3);
+    session.release(file);
+    assert!(session.take_close().is_some());
+    let file = session.open(W);
+    assert_eq!(session.write(&file), WriteState::Wait);
+    session.killed(&file);
+    session.release(file);
+    session.frame_arrived(Frame::Close(None));
+    assert!(!session.close_due());
+    let file = session.open(W);
+    assert_eq!(session.write(&file), WriteState::Go);
+}
+
 /// A session that is older than the history is never taken for a whole one.
 #[test]
 fn an_old_damaged_session_stays_damaged() {

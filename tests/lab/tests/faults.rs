@@ -19,7 +19,7 @@ use books::{Ending, Line};
 use lab::stream::{End, HopIds};
 use lab::{Driver, Job, Lab};
 use matrix::activity::Activity;
-use matrix::trouble::Trouble;
+use matrix::trouble::{Trouble, pull};
 use product::{CONNECT, builder, load, ours, usual_faults, wait_ready, with_tool};
 use std::time::{Duration, Instant};
 
@@ -136,8 +136,17 @@ impl Cell {
                 Ok(()) => return Ok(failed),
                 Err(error) => failed.push(format!("{error:#}").replace('\n', " ")),
             }
+            if self.tunnel_may_leak() {
+                pull(lab)?;
+            }
         }
         bail!("not usable again: {}", failed.join("; "))
+    }
+
+    /// The C driver keeps the paths of a stream whose service goes while it is open, and cannot open it
+    /// again until the core takes them down, which it does when the cable is pulled.
+    fn tunnel_may_leak(&self) -> bool {
+        !self.rust_peer && self.activity == Activity::Unloading
     }
 
     fn try_again(&self, lab: &Lab) -> Result<()> {

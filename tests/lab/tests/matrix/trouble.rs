@@ -75,7 +75,11 @@ impl Trouble {
     }
 }
 
-fn pull(lab: &Lab) -> Result<()> {
+/// Pulls the cable, and puts it in again when both hosts have noticed.
+///
+/// # Errors
+/// They do not notice.
+pub(crate) fn pull(lab: &Lab) -> Result<()> {
     lab.cable("a-b").unplug()?;
     lab.on_all(|host| host.wait_peers(0, LIMIT))?;
     lab.cable("a-b").plug()?;

@@ -94,11 +94,11 @@ impl Cell {
         }
         let begin = Instant::now();
         let failed = self.recover(lab)?;
-        let mut said: Vec<_> = said.iter().map(words).collect();
         let waited = begin.elapsed().as_millis();
-        said = vec![said.join(" + "), format!("works again after {waited} ms")];
-        said.extend(failed.iter().map(|why| format!("before: {why}")));
-        Ok(said.join("; "))
+        let said: Vec<_> = said.iter().map(words).collect();
+        let mut row = vec![said.join(" + "), format!("works again after {waited} ms")];
+        row.extend(failed.iter().map(|why| format!("before: {why}")));
+        Ok(row.join("; "))
     }
 
     /// What must be right in the books, whatever has happened. The C driver hands out what is

@@ -52,6 +52,7 @@ mod tests {
         damage: "damage",
         damage_both_ways: "damage both ways",
         damaged_stop: "damaged stop",
+        damaged_stop_between_sessions: "damaged stop between sessions",
         killed_writers: "killed writers",
         killed_writers_late_close: "killed writers, late close",
         killed_writers_unknown_peers: "killed writers, unknown peers",

@@ -86,6 +86,8 @@ pub(crate) const PLANTED: &[Planted] = &[
         "(self.history << 1) | u64::from(broken)", "self.history << 1", "damage"),
     plant("damaged_close_is_dropped", IN,
         "            self.advance(true);\n            self.resync = true;", "", "damage"),
+    plant("damaged_close_between_sessions_drops_the_next", IN,
+        "        if begun {", "        if begun || self.readers == 0 {", "damaged stop between sessions"),
     plant("damaged_close_is_believed", IN,
         "            self.resync = true;", "", "damaged stop"),
     plant("forgotten_conversation_marks_the_next_session", OUT,

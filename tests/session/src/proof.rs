@@ -125,6 +125,13 @@ pub(super) fn explorations() -> Vec<(&'static str, Config)> {
             },
         ),
         (
+            "damaged stop between sessions",
+            Config {
+                damages: 1,
+                ..quiet([side(MARKS, &[R, W], 3, 1, 2), side(MARKS, &[R, W], 3, 1, 2)])
+            },
+        ),
+        (
             "lost frames",
             Config {
                 losses: 2,

@@ -20,10 +20,14 @@ impl World {
             rust.session.completed(u64::from(item.len));
         }
         if damaged {
-            self.ghosts[from].epoch(item.epoch).damaged = true;
-            item.frame = Frame::Damaged {
-                close: matches!(item.frame, Frame::Close(_)),
-            };
+            let close = matches!(item.frame, Frame::Close(_));
+            let ghost = &mut self.ghosts[from];
+            if close && !item.end {
+                ghost.stop_damaged = true;
+            } else {
+                ghost.epoch(item.epoch).damaged = true;
+            }
+            item.frame = Frame::Damaged { close };
         }
         match &mut self.ends[1 - from] {
             End::Rust(rust) => rust.arrive(item, &mut self.ghosts[from]),

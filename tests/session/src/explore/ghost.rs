@@ -62,6 +62,8 @@ pub(super) struct Ghost {
     /// Of a C end: it closed while a CLOSE of ours was under way to it, or the other way round. Its
     /// next period may find that CLOSE, and ours the answer.
     pub(super) crossed: bool,
+    /// A CLOSE was damaged that ended none of its sessions.
+    pub(super) stop_damaged: bool,
 }
 
 impl Ghost {
@@ -90,7 +92,18 @@ impl Ghost {
 
     /// A frame was damaged, here or in another session.
     pub(super) fn damaged(&self) -> bool {
-        self.epochs.values().any(|epoch| epoch.damaged)
+        self.stop_damaged || self.epochs.values().any(|epoch| epoch.damaged)
+    }
+
+    /// Nothing happened to it on the way, and nobody has begun to read it.
+    pub(super) fn untouched(&self, number: u64) -> bool {
+        let epoch = self.epochs.get(&number);
+        epoch.is_some_and(|epoch| !epoch.damaged && !epoch.abandoned && epoch.taken == 0)
+    }
+
+    /// [`Ghost::untouched`] up to its mark.
+    pub(super) fn whole(&self, number: u64) -> bool {
+        self.untouched(number) && self.epochs.get(&number).is_some_and(|epoch| epoch.sealed)
     }
 
     /// A reader of `group`, who has read of session `own` before, gets `len` bytes at `offset` of

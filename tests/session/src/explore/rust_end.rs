@@ -29,6 +29,8 @@ pub(super) struct RustFile {
     pub(super) told: bool,
     /// A read would say end of file.
     pub(super) ended: bool,
+    /// Session of the peer that was dropped, untouched, while this waited for one.
+    pub(super) missed: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +88,7 @@ impl RustEnd {
             own: None,
             told: false,
             ended: false,
+            missed: None,
         });
         self.settle(peer)
     }
@@ -255,6 +258,9 @@ impl RustEnd {
                         item.epoch
                     ));
                 }
+                if peer.untouched(item.epoch) {
+                    self.miss(item.epoch);
+                }
             }
             let ended = self.check_ends(Some(&item), peer)?;
             let epoch = peer.epoch(item.epoch);
@@ -273,6 +279,15 @@ impl RustEnd {
         self.check_ends(None, peer)?;
         self.session.counters = Counters::default();
         Ok(())
+    }
+
+    /// Session `number` is dropped: whoever waits must be told.
+    fn miss(&mut self, number: u64) {
+        for file in self.files.iter_mut().flatten() {
+            if file.access.read && file.own.is_none() && !file.told && !file.ended {
+                file.missed = Some(number);
+            }
+        }
     }
 
     /// Files that just came to their end must have come to it because of the mark `cause`, with

@@ -6,6 +6,7 @@ use super::{
     bindings,
     bound::Bound,
     pm,
+    removal::Removal,
     service::{
         Service,
         ServiceId, //
@@ -19,7 +20,10 @@ use kernel::{
         to_result, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -77,6 +81,8 @@ pub(crate) struct Registration<D: Driver> {
     #[pin]
     raw: Opaque<bindings::tb_service_driver>,
     driver: D,
+    #[pin]
+    removal: Removal,
 }
 
 // SAFETY: The C structure may be registered by one thread and unregistered by another.
@@ -96,6 +102,7 @@ impl<D: Driver> Registration<D> {
     pub(crate) fn new(driver: D) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             driver,
+            removal <- Removal::new(),
             // The last one: it may call `probe`, which uses the others.
             raw <- Opaque::try_ffi_init(Self::register),
         })
@@ -151,6 +158,13 @@ impl<D: Driver> Registration<D> {
         }
     }
 
+    /// What `probe` stores, in a box of its own, for the pointer that C keeps.
+    fn bind(&self, service: ARef<Service>) -> Result<KBox<Arc<Bound>>> {
+        let bound = KBox::new(Bound::new(service)?, GFP_KERNEL)?;
+        self.driver.probe(&bound)?;
+        Ok(bound)
+    }
+
     /// # Safety
     ///
     /// Only for the core: `svc` must be a registered service whose driver was set to a
@@ -163,9 +177,17 @@ impl<D: Driver> Registration<D> {
             // SAFETY: By the safety requirements of this function.
             let (registration, service) =
                 unsafe { (Self::of(&raw mut (*svc).dev), Service::get(svc)) };
-            // A box of its own, for the pointer that C keeps.
-            let bound = KBox::new(Bound::new(service)?, GFP_KERNEL)?;
-            registration.driver.probe(&bound)?;
+            if service.xdomain().is_unplugged() {
+                // Left behind by the core, maybe long ago: its domain is not there any more.
+                return Err(ENODEV);
+            }
+            // SAFETY: Not unplugged, so there is the domain. If its interface goes right now, the
+            // core marks it unplugged, ends all work and takes its lock before it frees anything.
+            let nhi = unsafe { service.xdomain().nhi() };
+            registration.removal.enter(&service, nhi)?;
+            let bound = registration
+                .bind(service.clone())
+                .inspect_err(|_| registration.removal.leave(&service))?;
             // INVARIANT: This is the end of a successful `probe`.
             // SAFETY: The device is alive and we are its driver.
             unsafe {
@@ -191,6 +213,7 @@ impl<D: Driver> Registration<D> {
         registration.driver.remove(&bound);
         bound.wait_until_unused();
         bound.service().xdomain().end_handshake();
+        registration.removal.leave(bound.service());
     }
 }
 

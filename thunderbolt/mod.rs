@@ -27,6 +27,7 @@ pub(crate) mod paths;
 mod pm;
 pub(crate) mod property;
 pub(crate) mod random;
+mod removal;
 pub(crate) mod service;
 pub(crate) mod watch;
 pub(crate) mod xdomain;

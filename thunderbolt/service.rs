@@ -7,8 +7,12 @@ use super::{
     bindings,
     xdomain::XDomain, //
 };
-use core::ptr::NonNull;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 use kernel::{
+    container_of,
     prelude::*,
     sync::{
         aref::{
@@ -89,7 +93,40 @@ impl Service {
         // prevents.
         unsafe {
             let parent = (*self.as_raw()).dev.parent;
-            XDomain::from_raw(kernel::container_of!(parent, bindings::tb_xdomain, dev))
+            XDomain::from_raw(container_of!(parent, bindings::tb_xdomain, dev))
+        }
+    }
+
+    /// Unbinds the driver of this service, and those of the peer's other services. Sleeps until
+    /// they are done.
+    ///
+    /// The caller must not hold the lock of any of their devices.
+    pub(super) fn release_drivers(&self) {
+        // SAFETY: By the type invariants the devices are initialised and alive. A device that
+        // is unregistered meanwhile has no driver, and is left alone.
+        unsafe {
+            // By itself, too: it is no child yet while it is probed for the first time.
+            bindings::device_release_driver(&raw mut (*self.as_raw()).dev);
+            let parent = &raw mut (*self.xdomain().as_raw()).dev;
+            bindings::device_for_each_child(parent, ptr::null_mut(), Some(release_driver));
+        }
+    }
+
+    /// Takes the peer's device and its services from the bus, if the core has left them there.
+    ///
+    /// Only for when the domain is gone: until then it is the core that does so.
+    pub(super) fn unregister_left_behind(&self) {
+        let xdomain = self.xdomain();
+        // SAFETY: By the type invariants the XDomain and the devices are alive. The core has
+        // registered them, and finds them no more: nothing in a domain points to an XDomain that
+        // is unplugged (`tb_switch_remove()`).
+        unsafe {
+            let device = &raw mut (*xdomain.as_raw()).dev;
+            if !xdomain.is_unplugged() || (*device).kobj.state_in_sysfs() == 0 {
+                return;
+            }
+            bindings::device_for_each_child_reverse(device, ptr::null_mut(), Some(unregister));
+            bindings::device_unregister(device);
         }
     }
 
@@ -100,6 +137,36 @@ impl Service {
         // known to anybody and lives as long as `self`. It protects no Rust data.
         unsafe { Mutex::from_raw(&raw mut (*self.as_raw()).lock) }
     }
+}
+
+/// # Safety
+///
+/// Only for `device_for_each_child()`, for the services of an XDomain.
+unsafe extern "C" fn release_driver(device: *mut bindings::device, _: *mut c_void) -> c_int {
+    // SAFETY: By the safety requirements of this function the device is registered.
+    unsafe { bindings::device_release_driver(device) };
+    0
+}
+
+/// What `__unregister_service()` of `drivers/thunderbolt/xdomain.c` does.
+///
+/// # Safety
+///
+/// Only for `device_for_each_child_reverse()`, for the services of an XDomain that nobody else
+/// unregisters.
+unsafe extern "C" fn unregister(device: *mut bindings::device, _: *mut c_void) -> c_int {
+    // SAFETY: By the safety requirements of this function. The pointer to the directory is
+    // reset, as the service may outlive this.
+    unsafe {
+        #[cfg(CONFIG_DEBUG_FS)]
+        {
+            let service = container_of!(device, bindings::tb_service, dev);
+            bindings::debugfs_remove((*service).debugfs_dir);
+            (*service).debugfs_dir = ptr::null_mut();
+        }
+        bindings::device_unregister(device);
+    }
+    0
 }
 
 /// One line of a driver's table of services, `struct tb_service_id`.

@@ -323,6 +323,38 @@ fn a_killed_peer_is_noticed_and_comes_back() -> Result<()> {
     lab.finish()
 }
 
+/// The core tells no driver of a peer's services that the host interface goes, and leaves the peer's
+/// device behind (Documentation/robustness.rst): files would wait for ever, and rings outlive it.
+#[test]
+fn a_host_interface_that_is_removed_ends_its_streams() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    for _ in 0..2 {
+        let mut reader = a.host.spawn(&format!("cat {} > /dev/null", a.device))?;
+        let mut writer = a.host.spawn(&format!("cat /dev/zero > {}", a.device))?;
+        a.wait_open()?;
+        let mark = a.host.klog_mark();
+        a.host.nhi_remove()?;
+        for job in [&mut writer, &mut reader] {
+            let output = job.wait(Duration::from_secs(5))?;
+            ensure!(
+                output.error_text().contains("No such device or address"),
+                "{output:?}"
+            );
+        }
+        let left = a.host.run("ls /sys/bus/thunderbolt/devices")?;
+        ensure!(left.is_empty(), "left on the bus: {left}");
+        a.host.nhi_add()?;
+        lab.wait_connected(product::CONNECT)?;
+        a.host.expect_log_after(mark, "new host found", LIMIT)?;
+        wait_ready(&a)?;
+        wait_ready(&b)?;
+        lab.transfer(&a, &b, MIB)?;
+        lab.transfer(&b, &a, MIB)?;
+    }
+    lab.finish()
+}
+
 /// files that were open when the system slept are told; the C driver goes on as if nothing had
 /// been lost.
 #[test]

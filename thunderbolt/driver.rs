@@ -49,7 +49,8 @@ pub(crate) trait Driver: Send + Sync {
     /// Any: the service stays without driver.
     fn probe(&self, bound: &Arc<Bound>) -> Result;
 
-    /// The service is going, or the driver is being unbound from it.
+    /// The service is going, or the driver is being unbound from it, or the system goes down;
+    /// more than one of these, maybe.
     ///
     /// Everything that is attached to `bound` has to be dropped, by this call or by others
     /// soon: the core is not told before that.
@@ -68,6 +69,13 @@ pub(crate) trait Driver: Send + Sync {
     ///
     /// Any: is logged by the core.
     fn resume(&self, bound: &Bound) -> Result;
+
+    /// Lets nobody attach any more, and waits until all that is attached to `bound` is gone.
+    fn end(&self, bound: &Arc<Bound>) {
+        bound.close();
+        self.remove(bound);
+        bound.wait_until_unused();
+    }
 }
 
 /// A registered driver; dropping it unbinds all services and unregisters it.
@@ -121,6 +129,7 @@ impl<D: Driver> Registration<D> {
             (*raw).driver.pm = pm::Operations::<D>::TABLE;
             (*raw).probe = Some(Self::probe);
             (*raw).remove = Some(Self::remove);
+            (*raw).shutdown = Some(Self::shutdown);
             (*raw).id_table = D::SERVICES.as_ptr().cast();
         }
         // SAFETY: The structure is complete, is pinned, and is unregistered before it goes.
@@ -148,13 +157,13 @@ impl<D: Driver> Registration<D> {
     ///
     /// `dev` must be bound to a `Registration<D>` (`probe` was successful, `remove` was not
     /// called) and must stay so during `'a`.
-    pub(super) unsafe fn bound_device<'a>(dev: *mut bindings::device) -> (&'a D, &'a Bound) {
+    pub(super) unsafe fn bound_device<'a>(dev: *mut bindings::device) -> (&'a D, &'a Arc<Bound>) {
         // SAFETY: By the safety requirements of this function and the type invariants the
         // driver data is an `Arc<Bound>`, which lives until `remove`.
         unsafe {
             let driver = &Self::of(dev).driver;
             let data = bindings::dev_get_drvdata(dev).cast::<Arc<Bound>>();
-            (driver, &**data)
+            (driver, &*data)
         }
     }
 
@@ -209,11 +218,21 @@ impl<D: Driver> Registration<D> {
             bindings::dev_set_drvdata(dev, ptr::null_mut());
             (Self::of(dev), KBox::from_raw(data))
         };
-        bound.close();
-        registration.driver.remove(&bound);
-        bound.wait_until_unused();
+        registration.driver.end(&bound);
         bound.service().xdomain().end_handshake();
         registration.removal.leave(bound.service());
+    }
+
+    /// The system goes down, or gives way to another kernel: a ring that still received would
+    /// write into its memory. The service stays bound.
+    ///
+    /// # Safety
+    ///
+    /// Only for the core: `svc` must be bound to a `Registration<D>`.
+    unsafe extern "C" fn shutdown(svc: *mut bindings::tb_service) {
+        // SAFETY: By the safety requirements of this function.
+        let (driver, bound) = unsafe { Self::bound_device(&raw mut (*svc).dev) };
+        driver.end(bound);
     }
 }
 

@@ -104,7 +104,7 @@ fn a_host_interface_that_is_gone_takes_the_link_along() -> Result<()> {
 fn a_host_interface_can_be_pulled_out_and_put_in() -> Result<()> {
     let lab = Lab::builder().start()?;
     lab.wait_connected(CONNECT)?;
-    // With a peer there, the core waits for ever for its domain when its device goes.
+    // With a peer there, the core leaves its device behind (Documentation/robustness.rst).
     lab.cable("a-b").unplug()?;
     lab.host("b").wait_peers(0, LIMIT)?;
     lab.host("b").nhi_remove()?;

@@ -355,6 +355,23 @@ fn a_host_interface_that_is_removed_ends_its_streams() -> Result<()> {
     lab.finish()
 }
 
+/// Rings that still run when the system goes down write into the memory of the kernel that comes next; the
+/// core warns of them. Files may be open then, and rings stay for a while after the last is closed.
+#[test]
+fn a_host_that_reboots_stops_its_rings() -> Result<()> {
+    let lab = start()?;
+    let (a, b) = pair(&lab, "data", HopIds::Auto)?;
+    lab.transfer(&a, &b, MIB)?;
+    let _reader = a.host.spawn(&format!("cat {}", a.device))?;
+    a.wait_open()?;
+    for host in lab.hosts() {
+        host.reboot()?;
+    }
+    lab.wait_connected(product::CONNECT)?;
+    // That looks at what the kernels said when they went down.
+    lab.finish()
+}
+
 /// files that were open when the system slept are told; the C driver goes on as if nothing had
 /// been lost.
 #[test]

@@ -80,7 +80,7 @@ impl Cell {
         let (a, b) = streams(lab)?;
         let mut jobs = self.activity.start((&a, &b), seed)?;
         std::thread::sleep(Duration::from_millis(300));
-        self.trouble.happen(lab)?;
+        self.trouble.happen(lab, self.rust_peer)?;
         let mut said = Vec::new();
         for job in &mut jobs {
             if self.trouble.kills_peer() && job_is_gone(job) {

@@ -18,12 +18,19 @@ const PATIENCE: u64 = 3;
 /// It may answer before: a packet that waits looks again after this time.
 const AGAIN_NS: u64 = 5_000_000;
 
+/// Which part of `ms=` an error waits. It is as dangerous, but whoever scans a port waits 400 ms for it, and
+/// for ever for a peer that was not found; and what is not answered yet is no danger to him, as the worker
+/// that scans is the one that answers.
+const ERROR_PART: u64 = 8;
+
 /// Inter-domain requests that a host has got and not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     requests: u32,
     /// When it is done with its last answer, or will never answer.
     until: u64,
+    /// When its last answer left.
+    answered: u64,
 }
 
 impl Owed {
@@ -36,6 +43,7 @@ impl Owed {
     /// An answer leaves the host; it needs `ns` to forget it.
     fn answered(&mut self, now: u64, ns: u64) {
         self.requests = self.requests.saturating_sub(1);
+        self.answered = now;
         if self.requests == 0 {
             self.until = now.saturating_add(ns);
         }
@@ -48,6 +56,12 @@ impl Owed {
         }
         self.requests = 0;
         None
+    }
+
+    /// The same for an error.
+    fn error_waits(&self, now: u64, ns: u64) -> Option<u64> {
+        let until = self.answered.saturating_add(ns / ERROR_PART);
+        (self.answered > 0 && now < until).then_some(until)
     }
 }
 
@@ -71,22 +85,25 @@ impl Fabric {
             return false;
         };
         let owed = &mut self.hosts[host].owed;
-        match packet.kind {
-            PacketKind::XDomainRequest => owed.asked(self.now, ns),
-            PacketKind::XDomainResponse | PacketKind::Error => {
-                if let Some(at) = owed.wait(self.now) {
-                    let packet = packet.clone();
-                    let event = Event::ToHost {
-                        host,
-                        packet,
-                        damaged,
-                    };
-                    self.timers.add(at, event);
-                    return true;
-                }
+        let wait = match packet.kind {
+            PacketKind::XDomainRequest => {
+                owed.asked(self.now, ns);
+                None
             }
-            _ => {}
-        }
-        false
+            PacketKind::XDomainResponse => owed.wait(self.now),
+            PacketKind::Error => owed.error_waits(self.now, ns),
+            _ => None,
+        };
+        let Some(at) = wait else {
+            return false;
+        };
+        let packet = packet.clone();
+        let event = Event::ToHost {
+            host,
+            packet,
+            damaged,
+        };
+        self.timers.add(at, event);
+        true
     }
 }

@@ -2,7 +2,7 @@
 
 //! The fault table: each fault has the effect that it claims, at the place that it names.
 
-use super::config::{PlugEvent, adapter, router};
+use super::config::{At, PlugEvent, adapter, router};
 use super::driver::{Setup, buffer, vector};
 use super::frames::payload;
 use super::lab::{Lab, MS};
@@ -215,6 +215,29 @@ fn answers_wait_for_the_hosts_own() {
     assert_eq!(lab.packets(1).len(), 1);
     lab.send_packet(0, &packet(Kind::XDomainResponse));
     assert_eq!(lab.packets(1).len(), 1, "it owes nothing");
+}
+
+/// Who scans a port asks a router that may be another host's, and does not wait long.
+#[test]
+fn errors_wait_for_what_was_just_answered() {
+    let mut lab = Lab::booted(2);
+    let xdomain = |kind| Packet {
+        kind,
+        dwords: vec![0, 1, 5, 0xb638_d70e, 1, 2, 3, 12],
+    };
+    let peer = At {
+        route: 1,
+        ..router(0)
+    };
+    let refused = |answer| matches!(answer, Some(Err(_)));
+    lab.fault("ctl-apart b ms=80");
+    lab.send_packet(0, &xdomain(Kind::XDomainRequest));
+    assert!(refused(lab.config_read(1, peer, 1)), "it may come");
+    lab.send_packet(1, &xdomain(Kind::XDomainResponse));
+    assert!(!refused(lab.config_read(1, peer, 1)), "that was just now");
+    lab.run(10 * MS);
+    assert_eq!(lab.packets(1).len(), 1);
+    assert!(refused(lab.config_read(1, peer, 1)));
 }
 
 #[test]

@@ -49,8 +49,8 @@ pub(crate) trait Driver: Send + Sync {
     /// Any: the service stays without driver.
     fn probe(&self, bound: &Arc<Bound>) -> Result;
 
-    /// The service is going, or the driver is being unbound from it, or the system goes down;
-    /// more than one of these, maybe.
+    /// The service is going, or the driver is being unbound from it, or the system goes down. May be
+    /// called twice.
     ///
     /// Everything that is attached to `bound` has to be dropped, by this call or by others
     /// soon: the core is not told before that.
@@ -167,7 +167,8 @@ impl<D: Driver> Registration<D> {
         }
     }
 
-    /// What `probe` stores, in a box of its own, for the pointer that C keeps.
+    /// Lets the driver probe. Returns what becomes the driver data, in a box of its own for the pointer
+    /// that C keeps.
     fn bind(&self, service: ARef<Service>) -> Result<KBox<Arc<Bound>>> {
         let bound = KBox::new(Bound::new(service)?, GFP_KERNEL)?;
         self.driver.probe(&bound)?;
@@ -186,14 +187,7 @@ impl<D: Driver> Registration<D> {
             // SAFETY: By the safety requirements of this function.
             let (registration, service) =
                 unsafe { (Self::of(&raw mut (*svc).dev), Service::get(svc)) };
-            if service.xdomain().is_unplugged() {
-                // Left behind by the core, maybe long ago: its domain is not there any more.
-                return Err(ENODEV);
-            }
-            // SAFETY: Not unplugged, so there is the domain. If its interface goes right now, the
-            // core marks it unplugged, ends all work and takes its lock before it frees anything.
-            let nhi = unsafe { service.xdomain().nhi() };
-            registration.removal.enter(&service, nhi)?;
+            registration.removal.enter(&service)?;
             let bound = registration
                 .bind(service.clone())
                 .inspect_err(|_| registration.removal.leave(&service))?;

@@ -8,8 +8,7 @@
 
 use super::{
     bindings,
-    service::Service,
-    xdomain::Nhi, //
+    service::Service, //
 };
 use core::ptr;
 use kernel::{
@@ -27,6 +26,9 @@ use kernel::{
 /// `NOTIFY_DONE` of `include/linux/notifier.h`: does not matter to us.
 const DONE: c_int = 0;
 
+/// Name of the driver of host interfaces (`nhi_driver` in `drivers/thunderbolt/pci.c`).
+const NHI_DRIVER: &CStr = c"thunderbolt";
+
 /// A host interface, by the address of its device, which is only compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Interface(usize);
@@ -35,13 +37,24 @@ impl Interface {
     fn new(device: *mut bindings::device) -> Self {
         Self(device.addr())
     }
+
+    /// One whose driver is about to be unbound; `None` for other devices.
+    ///
+    /// # Safety
+    ///
+    /// `device` must be bound to a driver.
+    unsafe fn going(device: *mut bindings::device) -> Option<Self> {
+        // SAFETY: By the safety requirements of this function; drivers have names.
+        let name = unsafe { CStr::from_char_ptr((*(*device).driver).name) };
+        (name == NHI_DRIVER).then(|| Self::new(device))
+    }
 }
 
 /// A service that our driver is bound to, or is being bound to.
 struct Entry {
     interface: Interface,
     service: ARef<Service>,
-    /// Neither any more, but its interface is going.
+    /// Not bound any more; kept because its interface is going.
     released: bool,
 }
 
@@ -106,10 +119,11 @@ pub(super) struct Removal {
     block: Opaque<bindings::notifier_block>,
 }
 
-// SAFETY: A notifier may be taken off the list by another thread than put it there.
+// SAFETY: A notifier may be taken off the list by another thread than put it there; what the ledger
+// keeps is `Send`.
 unsafe impl Send for Removal {}
 
-// SAFETY: Only the core touches `block` after initialisation.
+// SAFETY: Only the core touches `block` after initialisation; the ledger is behind a lock.
 unsafe impl Sync for Removal {}
 
 impl Removal {
@@ -119,7 +133,7 @@ impl Removal {
     pub(super) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             ledger <- new_mutex!(Ledger { entries: KVec::new(), going: KVec::new() }),
-            // The last one: the core may call from then on.
+            // INVARIANT: It is on the list from here on. The last one: the core may call at once.
             block <- Opaque::try_ffi_init(Self::register),
         })
     }
@@ -135,13 +149,20 @@ impl Removal {
         })
     }
 
-    /// A driver is about to be bound to `service`, which is reached through `nhi`.
+    /// A driver is about to be bound to `service`.
     ///
     /// # Errors
     ///
-    /// - `ENODEV`: the interface is being removed.
+    /// - `ENODEV`: the peer, or the host interface, is being removed or was left behind.
     /// - `ENOMEM`: no memory.
-    pub(super) fn enter(&self, service: &Service, nhi: Nhi<'_>) -> Result {
+    pub(super) fn enter(&self, service: &Service) -> Result {
+        let xdomain = service.xdomain();
+        let _guard = xdomain.lock().lock();
+        if xdomain.is_removing() {
+            return Err(ENODEV);
+        }
+        // SAFETY: The lock is held, and the XDomain is not removing.
+        let nhi = unsafe { xdomain.nhi() };
         let interface = Interface::new(nhi.dma_device());
         self.ledger.lock().enter(interface, service.into())
     }
@@ -151,14 +172,16 @@ impl Removal {
         self.ledger.lock().leave(service);
     }
 
-    /// The driver of a device is about to be unbound, maybe of a host interface.
+    /// The driver of a host interface is about to be unbound.
     ///
     /// All works as ever: rings stop and paths are disabled as if somebody had unbound the
     /// drivers by hand.
     fn before(&self, interface: Interface) {
         let remembered = self.ledger.lock().going.push(interface, GFP_KERNEL);
         if remembered.is_err() {
-            pr_warn!("no memory to remember that a device goes; a peer's may stay behind\n");
+            pr_warn!(
+                "no memory to remember that a host interface goes; its peers may stay behind\n"
+            );
         }
         loop {
             // Not locked below: `remove` of the driver will leave.
@@ -191,11 +214,18 @@ impl Removal {
     ) -> c_int {
         // SAFETY: By the safety requirements of this function. Dropping `Removal` waits for us.
         let removal = unsafe { &*container_of!(Opaque::cast_from(block), Self, block) };
-        let interface = Interface::new(device.cast());
+        let device = device.cast();
         // No larger than `u32`: an enumeration of `include/linux/device/bus.h`.
         match event as u32 {
-            bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => removal.before(interface),
-            bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => removal.after(interface),
+            bindings::bus_notifier_event_BUS_NOTIFY_UNBIND_DRIVER => {
+                // SAFETY: The driver is bound as long as this call lasts.
+                if let Some(interface) = unsafe { Interface::going(device) } {
+                    removal.before(interface);
+                }
+            }
+            bindings::bus_notifier_event_BUS_NOTIFY_UNBOUND_DRIVER => {
+                removal.after(Interface::new(device));
+            }
             _ => (),
         }
         DONE

@@ -117,15 +117,18 @@ impl Service {
     /// Only for when the domain is gone: until then it is the core that does so.
     pub(super) fn unregister_left_behind(&self) {
         let xdomain = self.xdomain();
-        // SAFETY: By the type invariants the XDomain and the devices are alive. The core has
-        // registered them, and finds them no more: nothing in a domain points to an XDomain that
-        // is unplugged (`tb_switch_remove()`).
+        // SAFETY: By the type invariants the XDomain is alive, and the core has registered it. It is
+        // the core's no more: all of its work ends before the domain is freed, for which
+        // `nhi_pci_remove()` waits. Drivers ask `is_unplugged` before they use the domain.
         unsafe {
             let device = &raw mut (*xdomain.as_raw()).dev;
-            if !xdomain.is_unplugged() || (*device).kobj.state_in_sysfs() == 0 {
+            if (*device).kobj.state_in_sysfs() == 0 {
                 return;
             }
+            (&raw mut (*xdomain.as_raw()).is_unplugged).write_volatile(true);
             bindings::device_for_each_child_reverse(device, ptr::null_mut(), Some(unregister));
+            // Set up again if the system was waking up meanwhile (`tb_xdomain_resume()`).
+            xdomain.end_handshake();
             bindings::device_unregister(device);
         }
     }
@@ -143,7 +146,7 @@ impl Service {
 ///
 /// Only for `device_for_each_child()`, for the services of an XDomain.
 unsafe extern "C" fn release_driver(device: *mut bindings::device, _: *mut c_void) -> c_int {
-    // SAFETY: By the safety requirements of this function the device is registered.
+    // SAFETY: By the safety requirements of this function the device is alive.
     unsafe { bindings::device_release_driver(device) };
     0
 }

@@ -7,7 +7,10 @@ use core::{
     cmp::Ordering,
     marker::PhantomData, //
 };
-use kernel::types::Opaque;
+use kernel::{
+    sync::Mutex,
+    types::Opaque, //
+};
 
 /// Largest HopID that a routing table can hold: hop entries have 11 bits for it (USB4
 /// specification, path configuration space; `struct tb_regs_hop` in
@@ -44,11 +47,27 @@ impl XDomain {
         self.0.get()
     }
 
-    /// Whether the core knows that the cable is gone. Stays true once it is.
+    /// Whether the core knows that the cable is gone. Where firmware manages connections, it says so of
+    /// every cable for a moment when the system wakes up (`icm_complete()`).
     pub(crate) fn is_unplugged(&self) -> bool {
         // SAFETY: By the type invariants the structure is alive; the core writes the flag
         // without a lock (`tb_handle_hotplug()`), hence volatile.
         unsafe { (&raw const (*self.as_raw()).is_unplugged).read_volatile() }
+    }
+
+    /// The lock of the C structure: `removing` and the properties belong to who holds it, and the domain
+    /// exists as long as it is held and [`Self::is_removing`] says no.
+    pub(super) fn lock(&self) -> &Mutex<()> {
+        // SAFETY: The mutex was initialised by `tb_xdomain_alloc()` and lives as long as `self`. It
+        // protects no Rust data.
+        unsafe { Mutex::from_raw(&raw mut (*self.as_raw()).lock) }
+    }
+
+    /// Whether the core is done with the XDomain, and with its domain perhaps. Stays true once it is. To
+    /// be asked with the lock held.
+    pub(super) fn is_removing(&self) -> bool {
+        // SAFETY: By the type invariants; `tb_xdomain_remove()` sets it with the lock held.
+        unsafe { (&raw const (*self.as_raw()).removing).read_volatile() }
     }
 
     /// Takes back what the core still means to do with a peer that is gone. Sleeps.
@@ -57,7 +76,11 @@ impl XDomain {
     /// `tb_free_unplugged_xdomains()` ends the handshake, `tb_xdomain_resume()` starts another one,
     /// and `tb_complete()` removes the services and the XDomain.
     pub(super) fn end_handshake(&self) {
-        if !self.is_unplugged() {
+        let is_removing = {
+            let _guard = self.lock().lock();
+            self.is_removing()
+        };
+        if !is_removing {
             return;
         }
         // SAFETY: By the type invariants; the work is set up by `tb_xdomain_alloc()`.
@@ -108,11 +131,12 @@ impl XDomain {
     ///
     /// # Safety
     ///
-    /// A service of this XDomain must stay bound to its driver during `'a`: the interface is
-    /// freed some time after the last driver of its XDomains has been unbound.
+    /// A service of this XDomain must stay bound to our driver during `'a`, which
+    /// [`super::removal::Removal`] unbinds before the interface goes; or the lock must be held and the
+    /// XDomain not be removing.
     pub(super) unsafe fn nhi<'a>(&self) -> Nhi<'a> {
         // SAFETY: By the type invariants, and by the safety requirements of this function the
-        // domain of the XDomain has not been stopped.
+        // domain of the XDomain has not been freed.
         let raw = unsafe { (*(*self.as_raw()).tb).nhi };
         Nhi(raw, PhantomData)
     }

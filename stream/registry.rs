@@ -43,6 +43,11 @@ use kernel::{
 /// a second and more longer (`update_all_xdomains()` in `drivers/thunderbolt/xdomain.c`).
 const MISSED_MS: i64 = 30_000;
 
+/// How old, in ms, a peer is when it is asked once more because a stream does not find its other end:
+/// the core may not have heard that the peer has changed (`Service::read_again()`). Three times as old each
+/// time, since there may just be none.
+const READ_AGAIN_MS: i64 = 2000;
+
 /// All peers, all directories, all streams.
 #[pin_data]
 pub(crate) struct Registry {
@@ -63,6 +68,10 @@ struct Known {
     bound: Arc<Bound>,
     /// It may not know that we have the service.
     missed: bool,
+    /// When it came.
+    since: Instant<Monotonic>,
+    /// How old it is, in ms, when it is asked once more if a stream waits for that.
+    read_again: i64,
 }
 
 /// What `Registry::inner` protects.
@@ -93,6 +102,16 @@ impl Known {
             self.missed = false;
             if let Ok(attachment) = self.bound.attach() {
                 attachment.service().announce();
+            }
+        }
+    }
+
+    /// Lets the core ask the peer once more if it is time; also in one of the next looks.
+    fn ask_again(&mut self) {
+        if self.since.elapsed().as_millis() >= self.read_again && random() % 2 == 0 {
+            self.read_again = self.read_again.saturating_mul(3);
+            if let Ok(attachment) = self.bound.attach() {
+                attachment.service().read_again();
             }
         }
     }
@@ -153,6 +172,8 @@ impl Registry {
             address,
             bound: bound.clone(),
             missed: self.since.elapsed().as_millis() < MISSED_MS,
+            since: Instant::now(),
+            read_again: READ_AGAIN_MS,
         };
         self.inner.lock().peers.push(known, GFP_KERNEL)?;
         self.refresh(address);
@@ -265,7 +286,20 @@ impl Registry {
                 None => return at > 0,
             };
             self.refresh(address);
+            self.ask_again(address);
             at += 1;
+        }
+    }
+
+    /// Asks the peer again if a stream waits for its other end.
+    fn ask_again(&self, address: Address) {
+        let mut inner = self.inner.lock();
+        let mut streams = inner.streams(address).iter();
+        if streams.any(|stream| stream.state().is_up_to_the_peer()) {
+            let mut peers = inner.peers.iter_mut();
+            if let Some(known) = peers.find(|known| known.address == address) {
+                known.ask_again();
+            }
         }
     }
 

@@ -46,6 +46,11 @@ pub(crate) enum State {
 }
 
 impl State {
+    /// Whether the peer would have to say something else.
+    pub(crate) fn is_up_to_the_peer(self) -> bool {
+        matches!(self, Self::Waiting | Self::Mismatch { .. })
+    }
+
     /// What to tell a program that cannot wait for a better state.
     pub(crate) fn error(self) -> Error {
         match self {

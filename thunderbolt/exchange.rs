@@ -100,6 +100,29 @@ impl Service {
         unsafe { bindings::tb_service_properties_changed(self.as_raw()) };
     }
 
+    /// Lets the core read what the peer says once more, as if the peer had told of a change.
+    ///
+    /// The core answers such a message and does nothing while it makes the peer's device
+    /// (`tb_xdp_handle_request()` in `drivers/thunderbolt/xdomain.c`), so that the last change may have
+    /// been missed.
+    pub(crate) fn read_again(&self) {
+        let xdomain = self.xdomain();
+        let _guard = xdomain.lock().lock();
+        if xdomain.is_removing() {
+            return;
+        }
+        // SAFETY: The lock is held and the XDomain is not removing, so there is the domain with its
+        // queue, and who removes the XDomain takes the work back afterwards (`tb_xdomain_remove()`).
+        unsafe {
+            bindings::queue_delayed_work_on(
+                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                (*(*xdomain.as_raw()).tb).wq,
+                &raw mut (*xdomain.as_raw()).state_work,
+                0,
+            );
+        }
+    }
+
     /// Calls `read` with what the peer says about the service.
     pub(crate) fn remote<R>(&self, read: impl FnOnce(Contents<'_>) -> R) -> R {
         let _guard = self.lock().lock();

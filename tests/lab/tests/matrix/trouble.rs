@@ -51,17 +51,15 @@ impl Trouble {
         *self == Self::Reset
     }
 
-    /// Lets it happen, and ends it. The wire is as before then.
-    ///
-    /// The driver in C does not survive that its host interface is removed, so where it is the
-    /// peer's, that happens to host a alone.
-    pub(crate) fn happen(&self, lab: &Lab, rust_peer: bool) -> Result<()> {
+    /// Lets it happen, and ends it. The wire is as before then. Only `removable` hosts lose their host
+    /// interfaces.
+    pub(crate) fn happen(&self, lab: &Lab, removable: &[&str]) -> Result<()> {
         match self {
             Self::Cable => pull(lab)?,
             Self::Reset => lab.host("b").reset()?,
             Self::Fault { name, keys } => {
                 if *name == "removed" {
-                    return remove(lab, rust_peer);
+                    return remove(lab, removable);
                 }
                 // What happens at one end only, happens to frames into the module in Rust too.
                 lab.fault(&format!("set {name} * {keys}"))?;
@@ -90,19 +88,18 @@ pub(crate) fn pull(lab: &Lab) -> Result<()> {
 }
 
 /// Host interfaces vanish under their drivers, which then let go, and come back.
-fn remove(lab: &Lab, both: bool) -> Result<()> {
-    let hosts = if both { lab.hosts() } else { &lab.hosts()[..1] };
+fn remove(lab: &Lab, hosts: &[&str]) -> Result<()> {
     for host in hosts {
-        lab.fault(&format!("set removed {}", host.name()))?;
+        lab.fault(&format!("set removed {host}"))?;
     }
     sleep(LASTS);
     for host in hosts {
-        host.nhi_remove()?;
+        lab.host(host).nhi_remove()?;
     }
     lab.fault("clear")?;
     usual_faults(lab)?;
     for host in hosts {
-        host.nhi_add()?;
+        lab.host(host).nhi_add()?;
     }
     lab.wait_connected(CONNECT)
 }

@@ -2,7 +2,8 @@
 
 //! Sessions of random sizes and pauses in two streams, one each way; readers that stop early, writers
 //! that are killed, cables pulled and frames lost at random. All from a seed that is printed; the books
-//! must balance: bytes accepted = bytes delivered + bytes reported lost.
+//! must balance: bytes accepted = bytes delivered + bytes reported lost. Once a minute and a half the peer is
+//! reset, and the books begin anew.
 //!
 //! `SOAK_SECONDS` (60) and `SOAK_SEED` (the time) are environment variables; `make soak SECONDS=600
 //! SEED=1` sets them.
@@ -14,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use books::{LAST, Line, Reported};
 use lab::stream::{End, HopIds};
 use lab::{Job, Lab};
-use product::{LIMIT, TOOL, pair, replug, start_with_tool, unplug};
+use product::{CONNECT, LIMIT, TOOL, pair, replug, start_with_tool, unplug, wait_ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A number from the environment.
@@ -36,6 +37,9 @@ impl Random {
     }
 }
 
+/// The ends of both streams: a's and b's of the one from a to b, then of the other.
+type Ends<'a> = [&'a End<'a>; 4];
+
 /// One direction: a stream that only one host writes to.
 struct Way<'a> {
     seed: u64,
@@ -43,19 +47,32 @@ struct Way<'a> {
     to: &'a End<'a>,
     writer: Job<'a>,
     reader: Job<'a>,
+    /// What had been reported when it began.
+    before: Reported,
 }
 
 impl<'a> Way<'a> {
-    fn start(seed: u64, from: &'a End<'a>, to: &'a End<'a>) -> Result<Self> {
+    fn start(lab: &Lab, seed: u64, from: &'a End<'a>, to: &'a End<'a>) -> Result<Self> {
         let reader = format!("{TOOL} read-many {} {seed}", to.device);
         let writer = format!("{TOOL} write-many {} {seed} 0 /tmp/stop", from.device);
         Ok(Self {
             seed,
             from,
             to,
+            before: reported(lab, from, to)?,
             reader: to.host.spawn(&reader)?,
             writer: from.host.spawn(&writer)?,
         })
+    }
+
+    /// One stream for each direction.
+    fn start_both(lab: &Lab, seed: u64, ends: Ends<'a>) -> Result<[Self; 2]> {
+        let [a1, b1, a2, b2] = ends;
+        lab.on_all(|host| host.run("rm -f /tmp/stop").map(drop))?;
+        Ok([
+            Self::start(lab, seed, a1, b1)?,
+            Self::start(lab, seed.wrapping_add(1), b2, a2)?,
+        ])
     }
 
     /// Lets both come to their end, and gives their books.
@@ -75,21 +92,31 @@ impl<'a> Way<'a> {
     }
 
     fn reported(&self, lab: &Lab) -> Result<Reported> {
-        let number =
-            |end: &End<'_>, name: &str| -> Result<u64> { Ok(end.attribute(name)?.parse::<u64>()?) };
-        let stats = lab.stats()?;
-        let drops = |host: &str| -> u64 {
-            let rings = stats.hosts[host].rings.iter();
-            let data = rings.filter(|(name, _)| !name.ends_with("x0"));
-            data.flat_map(|(_, ring)| ring.drops.values()).sum()
-        };
-        let frames = number(self.to, "rx_errors")? + drops(self.to.host.name());
+        let now = reported(lab, self.from, self.to)?;
         Ok(Reported {
-            not_sent: number(self.from, "tx_errors")?,
-            not_read: number(self.to, "rx_dropped")?,
-            eaten: 4096 * (frames + drops(self.from.host.name())),
+            not_sent: now.not_sent - self.before.not_sent,
+            not_read: now.not_read - self.before.not_read,
+            eaten: now.eaten - self.before.eaten,
         })
     }
+}
+
+/// What the module and the emulator have reported so far.
+fn reported(lab: &Lab, from: &End<'_>, to: &End<'_>) -> Result<Reported> {
+    let number =
+        |end: &End<'_>, name: &str| -> Result<u64> { Ok(end.attribute(name)?.parse::<u64>()?) };
+    let stats = lab.stats()?;
+    let drops = |host: &str| -> u64 {
+        let rings = stats.hosts[host].rings.iter();
+        let data = rings.filter(|(name, _)| !name.ends_with("x0"));
+        data.flat_map(|(_, ring)| ring.drops.values()).sum()
+    };
+    let frames = number(to, "rx_errors")? + drops(to.host.name());
+    Ok(Reported {
+        not_sent: number(from, "tx_errors")?,
+        not_read: number(to, "rx_dropped")?,
+        eaten: 4096 * (frames + drops(from.host.name())),
+    })
 }
 
 /// Something goes wrong. Returns what, for the log.
@@ -119,16 +146,32 @@ fn soak(seconds: u64, seed: u64, quiet: bool) -> Result<()> {
     let (a1, b1) = pair(&lab, "one", HopIds::Auto)?;
     let (a2, b2) = pair(&lab, "two", HopIds::Auto)?;
     let ends = [&a1, &b1, &a2, &b2];
-    let mut ways = [
-        Way::start(seed, &a1, &b1)?,
-        Way::start(seed.wrapping_add(1), &b2, &a2)?,
-    ];
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let resets = if quiet { 0 } else { seconds.div_ceil(90) };
+    for life in 0..=resets {
+        if life > 0 {
+            reset_peer(&lab, &mut random, ends)?;
+        }
+        let span = Duration::from_secs(seconds / (resets + 1));
+        one_life(&lab, &mut random, ends, span, quiet)?;
+    }
+    lab.finish()
+}
+
+/// From one reset of the peer to the next: the books balance.
+fn one_life(
+    lab: &Lab,
+    random: &mut Random,
+    ends: Ends<'_>,
+    span: Duration,
+    quiet: bool,
+) -> Result<()> {
+    let mut ways = Way::start_both(lab, random.below(u64::MAX), ends)?;
+    let end = Instant::now() + span;
     let mut troubles = std::collections::BTreeMap::new();
     while Instant::now() < end {
         std::thread::sleep(Duration::from_millis(200 + random.below(2000)));
         if !quiet {
-            let what = trouble(&lab, &mut random, &ends)?;
+            let what = trouble(lab, random, &ends)?;
             *troubles.entry(what).or_insert(0) += 1;
         }
     }
@@ -136,7 +179,7 @@ fn soak(seconds: u64, seed: u64, quiet: bool) -> Result<()> {
     let mut results = Vec::new();
     for way in &mut ways {
         let (writers, readers) = way.finish()?;
-        results.push((writers, readers, way.reported(&lab)?));
+        results.push((writers, readers, way.reported(lab)?));
     }
     println!("soak: troubles: {troubles:?}");
     for (writers, readers, reported) in results {
@@ -147,7 +190,39 @@ fn soak(seconds: u64, seed: u64, quiet: bool) -> Result<()> {
             ensure!(lost <= reported.not_read, "lost without any trouble");
         }
     }
-    lab.finish()
+    Ok(())
+}
+
+/// The peer is reset in the middle of sessions. What its programs knew is gone, and with it the books; but what
+/// host a's reader got must be right, its programs come to an end, and its streams work with the next peer.
+fn reset_peer(lab: &Lab, random: &mut Random, ends: Ends<'_>) -> Result<()> {
+    let [mut there, mut back] = Way::start_both(lab, random.below(u64::MAX), ends)?;
+    std::thread::sleep(Duration::from_millis(500 + random.below(2000)));
+    let b = lab.host("b");
+    b.reset()?;
+    lab.wait_connected(CONNECT)?;
+    lab.host("a").run("touch /tmp/stop")?;
+    for name in ["one", "two"] {
+        b.create_stream(1, name, HopIds::Auto)?;
+    }
+    for end in ends {
+        wait_ready(end)?;
+    }
+    back.reader.kill("TERM")?;
+    let read = books::parse(&back.reader.wait(LIMIT)?.text())?;
+    // Its last session may wait for a reader.
+    let drain = format!("timeout 5 cat {} > /dev/null; true", there.to.device);
+    b.run(&drain)?;
+    let written = books::parse(&there.writer.wait(LIMIT)?.check()?.text())?;
+    ensure!(!written.is_empty() && !read.is_empty(), "nothing went on");
+    let wrong = |line: &&Line| matches!(line.ending, books::Ending::Wrong(_));
+    ensure!(!read.iter().any(|line| wrong(&line)), "{read:?}");
+    println!(
+        "soak: the peer was reset: {} sessions written, {} read",
+        written.len(),
+        read.len()
+    );
+    Ok(())
 }
 
 #[test]

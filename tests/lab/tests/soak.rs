@@ -69,6 +69,12 @@ impl<'a> Way<'a> {
     fn start_both(lab: &Lab, seed: u64, ends: Ends<'a>) -> Result<[Self; 2]> {
         let [a1, b1, a2, b2] = ends;
         lab.on_all(|host| host.run("rm -f /tmp/stop").map(drop))?;
+        // Nothing is left of other sessions.
+        for (from, to) in [(a1, b1), (b2, a2)] {
+            let mut reader = to.host.spawn(&to_the_last(to))?;
+            say_last(from)?;
+            reader.wait(LIMIT)?.check()?;
+        }
         Ok([
             Self::start(lab, seed, a1, b1)?,
             Self::start(lab, seed.wrapping_add(1), b2, a2)?,
@@ -99,6 +105,20 @@ impl<'a> Way<'a> {
             eaten: now.eaten - self.before.eaten,
         })
     }
+}
+
+/// Reads sessions that nobody has read, which wait for who reads next, until the one that says `last`.
+fn to_the_last(end: &End<'_>) -> String {
+    format!(
+        "until [ \"$(cat {} 2> /dev/null | tail -c 5)\" = last ]; do :; done",
+        end.device
+    )
+}
+
+/// Writes that session.
+fn say_last(end: &End<'_>) -> Result<()> {
+    let last = format!("echo last > {}", end.device);
+    end.host.run(&last).map(drop)
 }
 
 /// What the module and the emulator have reported so far.
@@ -211,9 +231,10 @@ fn reset_peer(lab: &Lab, random: &mut Random, ends: Ends<'_>) -> Result<()> {
     back.reader.kill("TERM")?;
     let read = books::parse(&back.reader.wait(LIMIT)?.text())?;
     // Its last session may wait for a reader.
-    let drain = format!("timeout 5 cat {} > /dev/null; true", there.to.device);
-    b.run(&drain)?;
+    let mut reader = b.spawn(&to_the_last(there.to))?;
     let written = books::parse(&there.writer.wait(LIMIT)?.check()?.text())?;
+    say_last(there.from)?;
+    reader.wait(LIMIT)?.check()?;
     ensure!(!written.is_empty() && !read.is_empty(), "nothing went on");
     let wrong = |line: &&Line| matches!(line.ending, books::Ending::Wrong(_));
     ensure!(!read.iter().any(|line| wrong(&line)), "{read:?}");

@@ -107,20 +107,18 @@ impl Service {
     /// been missed.
     pub(crate) fn read_again(&self) {
         let xdomain = self.xdomain();
-        let _guard = xdomain.lock().lock();
-        if xdomain.is_removing() {
-            return;
-        }
-        // SAFETY: The lock is held and the XDomain is not removing, so there is the domain with its
-        // queue, and who removes the XDomain takes the work back afterwards (`tb_xdomain_remove()`).
-        unsafe {
-            bindings::queue_delayed_work_on(
-                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                (*(*xdomain.as_raw()).tb).wq,
-                &raw mut (*xdomain.as_raw()).state_work,
-                0,
-            );
-        }
+        xdomain.while_there(|| {
+            // SAFETY: There is the domain with its queue, and who removes the XDomain takes the work back
+            // afterwards (`tb_xdomain_remove()`).
+            unsafe {
+                bindings::queue_delayed_work_on(
+                    bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                    (*(*xdomain.as_raw()).tb).wq,
+                    &raw mut (*xdomain.as_raw()).state_work,
+                    0,
+                )
+            }
+        });
     }
 
     /// Calls `read` with what the peer says about the service.

@@ -157,14 +157,13 @@ impl Removal {
     /// - `ENOMEM`: no memory.
     pub(super) fn enter(&self, service: &Service) -> Result {
         let xdomain = service.xdomain();
-        let _guard = xdomain.lock().lock();
-        if xdomain.is_removing() {
-            return Err(ENODEV);
-        }
-        // SAFETY: The lock is held, and the XDomain is not removing.
-        let nhi = unsafe { xdomain.nhi() };
-        let interface = Interface::new(nhi.dma_device());
-        self.ledger.lock().enter(interface, service.into())
+        let enter = || {
+            // SAFETY: Called within `while_there()`.
+            let nhi = unsafe { xdomain.nhi() };
+            let interface = Interface::new(nhi.dma_device());
+            self.ledger.lock().enter(interface, service.into())
+        };
+        xdomain.while_there(enter).unwrap_or(Err(ENODEV))
     }
 
     /// The driver is not bound to `service` any more.

@@ -119,12 +119,13 @@ impl Service {
         let xdomain = self.xdomain();
         // SAFETY: By the type invariants the XDomain is alive, and the core has registered it. It is
         // the core's no more: all of its work ends before the domain is freed, for which
-        // `nhi_pci_remove()` waits. Drivers ask `is_unplugged` before they use the domain.
+        // `nhi_pci_remove()` waits.
         unsafe {
             let device = &raw mut (*xdomain.as_raw()).dev;
             if (*device).kobj.state_in_sysfs() == 0 {
                 return;
             }
+            // For drivers that were bound since, if they ask.
             (&raw mut (*xdomain.as_raw()).is_unplugged).write_volatile(true);
             bindings::device_for_each_child_reverse(device, ptr::null_mut(), Some(unregister));
             // Set up again if the system was waking up meanwhile (`tb_xdomain_resume()`).

@@ -28,7 +28,7 @@ const LARGEST_HOPID: u32 = (1 << 11) - 1;
 pub(crate) struct XDomain(Opaque<bindings::tb_xdomain>);
 
 // SAFETY: Methods read what never changes once there are services, or single words that the
-// core itself reads without a lock.
+// core itself reads without a lock, or take the C structure's own lock.
 unsafe impl Sync for XDomain {}
 
 impl XDomain {
@@ -55,19 +55,16 @@ impl XDomain {
         unsafe { (&raw const (*self.as_raw()).is_unplugged).read_volatile() }
     }
 
-    /// The lock of the C structure: `removing` and the properties belong to who holds it, and the domain
-    /// exists as long as it is held and [`Self::is_removing`] says no.
-    pub(super) fn lock(&self) -> &Mutex<()> {
+    /// Calls `what`, unless the core is done with the XDomain, which it stays then. As long as `what` runs,
+    /// there is the domain.
+    pub(super) fn while_there<R>(&self, what: impl FnOnce() -> R) -> Option<R> {
         // SAFETY: The mutex was initialised by `tb_xdomain_alloc()` and lives as long as `self`. It
         // protects no Rust data.
-        unsafe { Mutex::from_raw(&raw mut (*self.as_raw()).lock) }
-    }
-
-    /// Whether the core is done with the XDomain, and with its domain perhaps. Stays true once it is. To
-    /// be asked with the lock held.
-    pub(super) fn is_removing(&self) -> bool {
-        // SAFETY: By the type invariants; `tb_xdomain_remove()` sets it with the lock held.
-        unsafe { (&raw const (*self.as_raw()).removing).read_volatile() }
+        let lock: &Mutex<()> = unsafe { Mutex::from_raw(&raw mut (*self.as_raw()).lock) };
+        let _guard = lock.lock();
+        // SAFETY: By the type invariants; the lock is held, as `tb_xdomain_remove()` does when it sets it.
+        let is_removing = unsafe { (*self.as_raw()).removing };
+        (!is_removing).then(what)
     }
 
     /// Takes back what the core still means to do with a peer that is gone. Sleeps.
@@ -76,11 +73,7 @@ impl XDomain {
     /// `tb_free_unplugged_xdomains()` ends the handshake, `tb_xdomain_resume()` starts another one,
     /// and `tb_complete()` removes the services and the XDomain.
     pub(super) fn end_handshake(&self) {
-        let is_removing = {
-            let _guard = self.lock().lock();
-            self.is_removing()
-        };
-        if !is_removing {
+        if self.while_there(|| ()).is_some() {
             return;
         }
         // SAFETY: By the type invariants; the work is set up by `tb_xdomain_alloc()`.
@@ -132,8 +125,8 @@ impl XDomain {
     /// # Safety
     ///
     /// A service of this XDomain must stay bound to our driver during `'a`, which
-    /// [`super::removal::Removal`] unbinds before the interface goes; or the lock must be held and the
-    /// XDomain not be removing.
+    /// [`super::removal::Removal`] unbinds before the interface goes; or this must be called within
+    /// [`Self::while_there`].
     pub(super) unsafe fn nhi<'a>(&self) -> Nhi<'a> {
         // SAFETY: By the type invariants, and by the safety requirements of this function the
         // domain of the XDomain has not been freed.

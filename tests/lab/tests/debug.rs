@@ -8,7 +8,7 @@ mod product;
 use anyhow::{Result, ensure};
 use lab::stream::{End, HopIds};
 use lab::{Host, Kernel, Lab};
-use product::{TOOL, UNLOAD, kernel, load, pair, start_with_tool, wait_ready};
+use product::{TOOL, UNLOAD, drain, kernel, load, pair, start_with_tool, wait_ready};
 use std::time::Duration;
 
 /// Time for hundreds of calls, each with a report of the kernel.
@@ -115,10 +115,7 @@ fn works_again(lab: &Lab, (a, b): (&End<'_>, &End<'_>)) -> Result<()> {
         wait_ready(end)?;
     }
     // Sessions of writers that have failed are empty, and come when rings can be made.
-    let to_the_last = format!("until [ \"$(cat {})\" = last ]; do :; done", b.device);
-    let mut reader = b.host.spawn(&to_the_last)?;
-    a.host.run(&format!("echo last > {}", a.device))?;
-    reader.wait(LONG)?.check()?;
+    drain(a, b)?;
     lab.transfer(a, b, 100_000)?;
     lab.transfer(b, a, 100_000)
 }

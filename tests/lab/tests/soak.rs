@@ -15,7 +15,10 @@ use anyhow::{Context as _, Result, ensure};
 use books::{LAST, Line, Reported};
 use lab::stream::{End, HopIds};
 use lab::{Job, Lab};
-use product::{CONNECT, LIMIT, TOOL, pair, replug, start_with_tool, unplug, wait_ready};
+use product::{
+    CONNECT, LIMIT, TOOL, drain, pair, read_to_the_last, replug, say_last, start_with_tool, unplug,
+    wait_ready,
+};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A number from the environment.
@@ -71,9 +74,7 @@ impl<'a> Way<'a> {
         lab.on_all(|host| host.run("rm -f /tmp/stop").map(drop))?;
         // Nothing is left of other sessions.
         for (from, to) in [(a1, b1), (b2, a2)] {
-            let mut reader = to.host.spawn(&to_the_last(to))?;
-            say_last(from)?;
-            reader.wait(LIMIT)?.check()?;
+            drain(from, to)?;
         }
         Ok([
             Self::start(lab, seed, a1, b1)?,
@@ -105,20 +106,6 @@ impl<'a> Way<'a> {
             eaten: now.eaten - self.before.eaten,
         })
     }
-}
-
-/// Reads sessions that nobody has read, which wait for who reads next, until the one that says `last`.
-fn to_the_last(end: &End<'_>) -> String {
-    format!(
-        "until [ \"$(cat {} 2> /dev/null | tail -c 5)\" = last ]; do :; done",
-        end.device
-    )
-}
-
-/// Writes that session.
-fn say_last(end: &End<'_>) -> Result<()> {
-    let last = format!("echo last > {}", end.device);
-    end.host.run(&last).map(drop)
 }
 
 /// What the module and the emulator have reported so far.
@@ -231,13 +218,13 @@ fn reset_peer(lab: &Lab, random: &mut Random, ends: Ends<'_>) -> Result<()> {
     back.reader.kill("TERM")?;
     let read = books::parse(&back.reader.wait(LIMIT)?.text())?;
     // Its last session may wait for a reader.
-    let mut reader = b.spawn(&to_the_last(there.to))?;
+    let mut reader = b.spawn(&read_to_the_last(there.to))?;
     let written = books::parse(&there.writer.wait(LIMIT)?.check()?.text())?;
     say_last(there.from)?;
     reader.wait(LIMIT)?.check()?;
     ensure!(!written.is_empty() && !read.is_empty(), "nothing went on");
-    let wrong = |line: &&Line| matches!(line.ending, books::Ending::Wrong(_));
-    ensure!(!read.iter().any(|line| wrong(&line)), "{read:?}");
+    let is_wrong = |line: &Line| matches!(line.ending, books::Ending::Wrong(_));
+    ensure!(!read.iter().any(is_wrong), "{read:?}");
     println!(
         "soak: the peer was reset: {} sessions written, {} read",
         written.len(),

@@ -29,8 +29,8 @@ pub(super) struct Owed {
     requests: u32,
     /// When it is done with its last answer, or will never answer.
     until: u64,
-    /// When its last answer left.
-    answered: u64,
+    /// When it may get an error.
+    error: u64,
 }
 
 impl Owed {
@@ -43,7 +43,7 @@ impl Owed {
     /// An answer leaves the host; it needs `ns` to forget it.
     fn answered(&mut self, now: u64, ns: u64) {
         self.requests = self.requests.saturating_sub(1);
-        self.answered = now;
+        self.error = now.saturating_add(ns / ERROR_PART);
         if self.requests == 0 {
             self.until = now.saturating_add(ns);
         }
@@ -59,9 +59,8 @@ impl Owed {
     }
 
     /// The same for an error.
-    fn error_waits(&self, now: u64, ns: u64) -> Option<u64> {
-        let until = self.answered.saturating_add(ns / ERROR_PART);
-        (self.answered > 0 && now < until).then_some(until)
+    fn error_waits(&self, now: u64) -> Option<u64> {
+        (now < self.error).then_some(self.error)
     }
 }
 
@@ -91,7 +90,7 @@ impl Fabric {
                 None
             }
             PacketKind::XDomainResponse => owed.wait(self.now),
-            PacketKind::Error => owed.error_waits(self.now, ns),
+            PacketKind::Error => owed.error_waits(self.now),
             _ => None,
         };
         let Some(at) = wait else {

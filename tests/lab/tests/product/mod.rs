@@ -189,6 +189,34 @@ pub(crate) fn wait_until(name: &str, mut what: impl FnMut() -> Result<bool>) -> 
     Ok(())
 }
 
+/// The command that reads sessions that nobody has read, which wait for who reads next, until the one of
+/// [`say_last`].
+pub(crate) fn read_to_the_last(end: &End<'_>) -> String {
+    format!(
+        "until [ \"$(cat {} 2> /dev/null | tail -c 5)\" = last ]; do :; done",
+        end.device
+    )
+}
+
+/// Writes the session that [`read_to_the_last`] waits for.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn say_last(end: &End<'_>) -> Result<()> {
+    let say = format!("echo last > {}", end.device);
+    end.host.run(&say).map(drop)
+}
+
+/// Leaves nothing of earlier sessions.
+///
+/// # Errors
+/// They cannot be read.
+pub(crate) fn drain(from: &End<'_>, to: &End<'_>) -> Result<()> {
+    let mut reader = to.host.spawn(&read_to_the_last(to))?;
+    say_last(from)?;
+    reader.wait(kernel()?.patience(LIMIT))?.check().map(drop)
+}
+
 /// Pulls the cable and waits until both hosts have noticed.
 ///
 /// # Errors
